@@ -4,7 +4,7 @@
 //! part cannot be taken for an empty one.
 
 use crate::Time;
-use crate::base::{base64_bytes, is_zero};
+use crate::base::{base64_bytes, is_false, is_zero};
 use serde::{Deserialize, Serialize};
 
 /// An entry of the answer to `GET /essaim/v1/services/{id}/specs`: a spec that a service can go back to.
@@ -31,13 +31,19 @@ pub struct Rotation {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Rotated {
-    /// Id of the new version.
+    /// Id of the new version; that of the present one when nothing was done.
     #[serde(rename = "ID")]
     pub id: String,
+    /// Whether nothing was done, because the data were the present ones.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub unchanged: bool,
     /// Names of the services that move to the new version by their update policy.
     pub services: Vec<String>,
     /// Names of the jobs that keep the former version until their next iteration.
     pub jobs: Vec<String>,
+    /// When nothing was done, the names of the services that were rolled back to a former version and stay there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub behind: Vec<String>,
 }
 
 /// The answer to `GET /essaim/v1/tree`.

@@ -26,5 +26,11 @@ async fn rotate<N: Plain + PayloadNoun>(
     let state = control.read().await?;
     let id = resolve::object::<N>(&state, &text)?.id;
     let rotated = control.rotate_payload::<N>(id, asked.data).await?;
-    Ok(json(&Rotated { id: rotated.id.to_string(), services: rotated.services, jobs: rotated.jobs }))
+    Ok(json(&Rotated {
+        id: rotated.id.to_string(),
+        unchanged: rotated.is_unchanged,
+        services: rotated.services,
+        jobs: rotated.jobs,
+        behind: rotated.behind,
+    }))
 }

@@ -61,13 +61,28 @@ pub(super) async fn rotate(client: &Client, plural: &str, arguments: &Rotate) ->
     let rotated: Rotated = serde_json::from_value(client.post(&path, Some(&body)).await?.json().await?)
         .map_err(|why| Failure::error(format!("the daemon's answer cannot be read: {why}")))?;
     println!("{}", rotated.id);
-    for service in &rotated.services {
-        eprintln!("{service} moves to the new version by its update policy");
-    }
-    for job in &rotated.jobs {
-        eprintln!("{job} is a job, and keeps the former version until its next iteration");
+    for line in told(&arguments.name, &rotated) {
+        eprintln!("{line}");
     }
     Ok(())
+}
+
+/// The lines that tell what a rotation does.
+fn told(name: &str, rotated: &Rotated) -> Vec<String> {
+    let mut lines = Vec::new();
+    if rotated.unchanged {
+        lines.push(format!("{name} has these data already: nothing changes, and no task is started anew"));
+    }
+    for service in &rotated.services {
+        lines.push(format!("{service} moves to the new version by its update policy"));
+    }
+    for job in &rotated.jobs {
+        lines.push(format!("{job} is a job, and keeps the former version until its next iteration"));
+    }
+    for service in &rotated.behind {
+        lines.push(format!("{service} was rolled back, and stays with a former version"));
+    }
+    lines
 }
 
 /// Prints the objects under `/PLURAL` in the order of their names.
@@ -133,6 +148,25 @@ pub(super) fn labels_in_lines(object: &Value) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rotation_to_the_same_data_says_that_nothing_changes() {
+        let unchanged =
+            serde_json::json!({"ID": "a", "Unchanged": true, "Services": [], "Jobs": [], "Behind": ["web"]});
+        let unchanged = serde_json::from_value(unchanged).expect("an answer");
+        let lines = [
+            "key has these data already: nothing changes, and no task is started anew",
+            "web was rolled back, and stays with a former version",
+        ];
+        assert_eq!(told("key", &unchanged), lines);
+        let moved = serde_json::json!({"ID": "b", "Services": ["web"], "Jobs": ["dump"]});
+        let moved = serde_json::from_value(moved).expect("an answer");
+        let lines = [
+            "web moves to the new version by its update policy",
+            "dump is a job, and keeps the former version until its next iteration",
+        ];
+        assert_eq!(told("key", &moved), lines);
+    }
 
     #[test]
     fn a_file_that_cannot_be_read_is_named() {

@@ -101,3 +101,32 @@ fn a_rotation_moves_the_services_that_use_the_secret_and_keeps_the_former_versio
         assert!(refused.message().contains("is a former version of key"), "{}", refused.message());
     });
 }
+
+#[test]
+fn a_rotation_to_the_same_data_makes_no_version_and_moves_no_service() {
+    play(async || {
+        let stage = Stage::manager().await;
+        let client = stage.client();
+        let created = client.post("/secrets/create", &json!({"Name": "key", "Data": DATA})).await.json();
+        let first = created["ID"].as_str().expect("an id").to_owned();
+        let reference = json!({"SecretID": first, "SecretName": "key", "File": {"Name": "key", "UID": "0", "GID": "0", "Mode": 292}});
+        let container = json!({"Image": "sleep", "Secrets": [reference]});
+        let spec = json!({"Name": "web", "TaskTemplate": {"ContainerSpec": container}, "Mode": {"Replicated": {"Replicas": 1}}});
+        assert_eq!(client.post("/services/create", &spec).await.status, 201);
+        let rotate = async |data: &str| client.post("/essaim/v1/secrets/key/rotate", &json!({"Data": data})).await;
+        let same = rotate(DATA).await;
+        assert_eq!(same.status, 200, "{}", same.message());
+        assert_eq!(same.json(), json!({"ID": first, "Unchanged": true, "Services": [], "Jobs": []}));
+        assert_eq!(client.get("/services/web").await.json()["UpdateStatus"], Value::Null);
+        assert_eq!(client.get("/secrets").await.json().as_array().map(Vec::len), Some(1));
+
+        // A service that was rolled back is named, because it stays where it is.
+        assert_eq!(rotate("b3RoZXI=").await.json()["Services"], json!(["web"]));
+        let version = client.get("/services/web").await.json()["Version"]["Index"].clone();
+        let path = format!("/services/web/update?version={version}&rollback=previous");
+        assert_eq!(client.post(&path, &spec).await.status, 200);
+        assert_eq!(rotate("b3RoZXI=").await.json()["Behind"], json!(["web"]));
+        let refused = client.post(&format!("/essaim/v1/secrets/{first}/rotate"), &json!({"Data": DATA})).await;
+        assert!(refused.message().contains("is a former version of key"), "{}", refused.message());
+    });
+}
