@@ -1,5 +1,7 @@
 //! `service ls`.
 
+use std::fmt;
+
 use serde_json::Value;
 
 use super::super::Shown;
@@ -78,20 +80,69 @@ fn replicas(service: &Value) -> String {
     }
 }
 
+/// Ports that follow each other and are shown as one range: their targets follow each other as well, or are one and the
+/// same.
+struct Range<'a> {
+    protocol: &'a str,
+    published: (i64, i64),
+    target: (i64, i64),
+}
+
+impl<'a> Range<'a> {
+    const fn of(protocol: &'a str, published: i64, target: i64) -> Self {
+        Self { protocol, published: (published, published), target: (target, target) }
+    }
+
+    /// Takes the next port into the range, if it continues it.
+    fn take(&mut self, next: &Self) -> bool {
+        let (is_one_target, is_single) = (self.target.0 == self.target.1, self.published.0 == self.published.1);
+        let follows = |last: i64, next: i64| next == last + 1;
+        let continues = self.protocol == next.protocol
+            && follows(self.published.1, next.published.0)
+            && if next.target.0 == self.target.1 {
+                is_one_target
+            } else {
+                (is_single || !is_one_target) && follows(self.target.1, next.target.0)
+            };
+        if continues {
+            (self.published.1, self.target.1) = (next.published.1, next.target.1);
+        }
+        continues
+    }
+}
+
+impl fmt::Display for Range<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers = |(first, last): (i64, i64)| match first == last {
+            true => first.to_string(),
+            false => format!("{first}-{last}"),
+        };
+        write!(f, "*:{}->{}/{}", numbers(self.published), numbers(self.target), self.protocol)
+    }
+}
+
+/// The ports that every node publishes, in docker's order and with docker's ranges: `*:8000-8002->80-82/tcp`.
 fn ports(service: &Value) -> String {
     let mut ports: Vec<_> = list(service, "/Endpoint/Ports")
         .iter()
         .filter(|port| text(port, "/PublishMode") != "host")
         .map(|port| {
             (
+                text(port, "/Protocol"),
                 number(port, "/PublishedPort").unwrap_or(0),
                 number(port, "/TargetPort").unwrap_or(0),
-                text(port, "/Protocol"),
             )
         })
         .collect();
     ports.sort_unstable();
-    ports.iter().map(|(from, to, protocol)| format!("*:{from}->{to}/{protocol}")).collect::<Vec<_>>().join(", ")
+    let mut ranges: Vec<Range<'_>> = Vec::new();
+    for (protocol, published, target) in ports {
+        let next = Range::of(protocol, published, target);
+        if !ranges.last_mut().is_some_and(|range| range.take(&next)) {
+            ranges.push(next);
+        }
+    }
+    ranges.iter().map(Range::to_string).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -110,6 +161,22 @@ mod tests {
         let replicated = json!({"ReplicatedJob": {"MaxConcurrent": 2, "TotalCompletions": 5}});
         assert_eq!(job(replicated, [1, 2, 3]), "1/2 (3/5 completed)");
         assert_eq!(job(json!({"GlobalJob": {}}), [0, 1, 2]), "0/1 (2/3 completed)");
+    }
+
+    #[test]
+    fn ports_that_follow_each_other_are_one_range() {
+        let of = |of: &[(i64, i64, &str)]| {
+            let port = |(from, to, protocol): &(i64, i64, &str)| json!({"Protocol": protocol, "TargetPort": to, "PublishedPort": from, "PublishMode": "ingress"});
+            ports(&json!({"Endpoint": {"Ports": of.iter().map(port).collect::<Vec<_>>()}}))
+        };
+        assert_eq!(of(&[(8002, 82, "tcp"), (8000, 80, "tcp"), (8001, 81, "tcp")]), "*:8000-8002->80-82/tcp");
+        assert_eq!(of(&[(8000, 80, "tcp"), (8001, 80, "tcp"), (8002, 80, "tcp")]), "*:8000-8002->80/tcp");
+        let mixed = [(53, 53, "udp"), (53, 53, "tcp"), (54, 54, "tcp"), (56, 56, "tcp")];
+        assert_eq!(of(&mixed), "*:53-54->53-54/tcp, *:56->56/tcp, *:53->53/udp");
+        // A range says which port leads where: these do not make one.
+        assert_eq!(of(&[(80, 80, "tcp"), (81, 80, "tcp"), (82, 81, "tcp")]), "*:80-81->80/tcp, *:82->81/tcp");
+        assert_eq!(of(&[(80, 80, "tcp"), (81, 81, "tcp"), (82, 81, "tcp")]), "*:80-81->80-81/tcp, *:82->81/tcp");
+        assert_eq!(of(&[(80, 81, "tcp"), (81, 80, "tcp")]), "*:80->81/tcp, *:81->80/tcp");
     }
 
     /// Lines of transcript 120-service-ls.
