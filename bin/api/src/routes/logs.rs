@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub(super) struct Asked {
     #[serde(default)]
     stdout: String,
@@ -93,8 +93,10 @@ fn read(asked: &Asked) -> Result<LogsQuery, Refused> {
     }
     let tail = match asked.tail.as_str() {
         "" | "all" => None,
-        // A negative number means all lines, as in Docker.
-        number => number.parse::<i64>().ok().and_then(|number| u64::try_from(number).ok()),
+        number => Some(number.parse().map_err(|_| match number.parse::<i64>() {
+            Ok(_) => Refusal::invalid("negative tail values not supported"),
+            Err(_) => Refusal::invalid("tail value must be a positive integer or \"all\""),
+        })?),
     };
     Ok(LogsQuery {
         stdout,
@@ -188,6 +190,21 @@ mod tests {
     use essaim_model::TaskId;
     use essaim_protocol::LogLine;
     use essaim_wire::NodeId;
+
+    #[test]
+    fn a_tail_that_is_no_number_of_lines_is_refused_in_swarms_words() {
+        let of = |tail: &str| {
+            let stdout = "1".to_owned();
+            let asked = Asked { stdout, tail: tail.into(), ..Asked::default() };
+            read(&asked).map(|query| query.tail).map_err(|refused| format!("{refused:?}"))
+        };
+        assert_eq!((of(""), of("all"), of("0"), of("7")), (Ok(None), Ok(None), Ok(Some(0)), Ok(Some(7))));
+        for (tail, words) in [("abc", "must be a positive integer"), ("1.5", "must be"), ("-3", "negative tail values")]
+        {
+            let refused = of(tail).expect_err(tail);
+            assert!(refused.contains(words), "{refused}");
+        }
+    }
 
     fn written(format: &LineFormat, details: &[(&str, &str)]) -> String {
         let details = details.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
