@@ -79,8 +79,9 @@ fn show_status(task: &model::Task, context: &Context<'_>) -> TaskStatus {
     }
 }
 
-/// The ports in host mode of a running task: each twice, as in Swarm, whose engine reports one for each version of IP. The
-/// number of one that has none in the spec is what the worker has reported: one, or one for each version of IP.
+/// The ports in host mode of a running task. (Swarm shows each twice, because its engine reports one for each version of
+/// IP.) The number of one that has none in the spec is what the worker has reported: one, or two where the engine has chosen
+/// another one for version 6.
 fn published(task: &model::Task, state: &State) -> Vec<PortConfig> {
     let spec = state.spec(task.service, task.spec_version).filter(|_| task.is_running());
     let ports = spec.iter().flat_map(|spec| &spec.endpoint).flat_map(|endpoint| &endpoint.ports);
@@ -96,9 +97,7 @@ fn published(task: &model::Task, state: &State) -> Vec<PortConfig> {
         numbers.retain(|number| {
             port.published != 0 || !named.contains(&model::PortKey { protocol: port.protocol, number: *number })
         });
-        if let [number] = numbers[..] {
-            numbers.push(number);
-        }
+        numbers.dedup();
         shown.extend(
             numbers.into_iter().map(|published| spec::show_port(&model::PortConfig { published, ..port.clone() })),
         );
@@ -271,7 +270,7 @@ mod tests {
     use essaim_wire::Index;
 
     #[test]
-    fn a_port_in_host_mode_is_shown_for_both_versions_of_ip_under_the_number_that_its_node_chose() {
+    fn a_port_in_host_mode_is_shown_once_under_each_number_that_its_node_chose() {
         let mut state = State::default();
         fixtures::done(&mut state, Timestamp::default(), vec![model::Change::Found(Box::new(fixtures::founding()))]);
         let port = |target, published| model::PortConfig {
@@ -290,12 +289,13 @@ mod tests {
         let version = state.service(id).expect("there").spec_version;
         let mut task = fixtures::task(TaskId::from_bits(1), id, version, NodeId::from_bits(1));
         let chosen = |target, published| model::HostPort { protocol: model::PortProtocol::Tcp, target, published };
-        task.observed.ports = vec![chosen(80, 8080), chosen(80, 49_153), chosen(81, 49_154), chosen(81, 49_155)];
+        task.observed.ports =
+            vec![chosen(80, 8080), chosen(80, 49_153), chosen(80, 49_153), chosen(81, 49_154), chosen(81, 49_155)];
         assert_eq!(published(&task, &state), [], "it does not run");
         task.observed.state = TaskState::Running;
         let shown: Vec<_> = published(&task, &state).iter().map(|it| (it.published_port, it.target_port)).collect();
         let of = |published, target| (published, target);
-        assert_eq!(shown, [of(49_153, 80), of(49_153, 80), of(8080, 80), of(8080, 80), of(49_154, 81), of(49_155, 81)]);
+        assert_eq!(shown, [of(49_153, 80), of(8080, 80), of(49_154, 81), of(49_155, 81)]);
     }
 
     #[test]
