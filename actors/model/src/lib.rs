@@ -73,4 +73,4 @@ pub use service::{
 pub use signal::{Signal, UnknownSignal};
 pub use state::State;
 pub use task::{Assigned, ContainerId, Desired, Health, Observed, Slot, Task, TaskState, WrittenOff};
-pub use unpublished::Unpublished;
+pub use unpublished::{THIS_DAEMON, Unpublished};

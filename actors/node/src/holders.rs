@@ -3,7 +3,7 @@
 //! The kernel shows the sockets of every program, and the open files only of programs that the daemon may look into: all of
 //! them for root, those of the same user otherwise. Programs in another network namespace hold no port of this one.
 
-use essaim_model::PortProtocol;
+use essaim_model::{PortProtocol, THIS_DAEMON};
 use procfs::net::TcpState;
 use procfs::process::{FDTarget, Process, all_processes};
 use std::collections::BTreeMap;
@@ -29,12 +29,23 @@ fn look(held: &[(PortProtocol, SocketAddr)]) -> Vec<Option<String>> {
             for file in files.flatten() {
                 let FDTarget::Socket(inode) = file.target else { continue };
                 if wanted.contains(&inode) && !programs.contains_key(&inode) {
-                    programs.insert(inode, format!("{} (pid {})", name(&process), process.pid));
+                    programs.insert(inode, holder(&process, tables.is_udp(inode)));
                 }
             }
         }
     }
     inodes.into_iter().map(|inode| programs.get(&inode?).cloned()).collect()
+}
+
+/// The words for a process that holds a port. The daemon's own ports are told as what they are: a program of the daemon's
+/// name and pid would have its operator look for another daemon.
+fn holder(process: &Process, is_udp: bool) -> String {
+    let pid = process.pid;
+    match (u32::try_from(pid) == Ok(std::process::id()), is_udp) {
+        (true, true) => format!("{THIS_DAEMON} (pid {pid}), as its own port for the cluster's traffic"),
+        (true, false) => format!("{THIS_DAEMON} (pid {pid}), as a port of its own"),
+        (false, _) => format!("{} (pid {pid})", name(process)),
+    }
 }
 
 /// What people call a process: the name that the kernel shows. A daemon of `essaim dev` was started by way of
@@ -62,6 +73,10 @@ impl Tables {
                 .collect(),
             udp: udp.map(|entry| (entry.local_address, entry.inode)).collect(),
         }
+    }
+
+    fn is_udp(&self, inode: u64) -> bool {
+        self.udp.iter().any(|(_, of)| *of == inode)
     }
 
     /// The socket that holds the port at this address. The same address counts before an unspecified one.
@@ -106,10 +121,10 @@ mod tests {
             (PortProtocol::Sctp, at([127, 0, 0, 1], tcp_port)),
         ];
         let found = of(asked).await;
-        let me = format!("(pid {})", std::process::id());
-        for (nth, found) in found[..4].iter().enumerate() {
-            assert!(found.as_ref().is_some_and(|it| it.ends_with(&me)), "{nth}: {found:?}");
-        }
+        let me = format!("this daemon (pid {}), as ", std::process::id());
+        let own = |of: &str| Some(format!("{me}{of}"));
+        let (tcp, udp) = (own("a port of its own"), own("its own port for the cluster's traffic"));
+        assert_eq!(found[..4], [tcp.clone(), tcp.clone(), tcp, udp]);
         assert_eq!(found[4..], [None, None]);
     }
 }

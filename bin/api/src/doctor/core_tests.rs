@@ -207,6 +207,13 @@ fn each_fault_of_a_machine_has_its_finding() {
     assert!(of(&|it| it.engines[0].in_swarm = true).starts_with("warn D101 n1: docker 26.1 is in a Docker swarm"));
     let held = of(&|it| it.unpublished = vec![("80/tcp".into(), "held by nginx (pid 7)".into())]);
     assert_eq!(held, "fail D109 n1: port 80/tcp is not published: held by nginx (pid 7)");
+    let next = |why: &str| {
+        let mut scene = scene(&state, 1);
+        scene.facts.get_mut(&node(1)).expect("it tells").unpublished = vec![("2377/udp".into(), why.into())];
+        judge(&scene).into_iter().find(|it| it.code == "D109").expect("it is found").next
+    };
+    assert!(next("held by nginx (pid 7)").starts_with("stop that program"));
+    assert!(next("held by this daemon (pid 7), as a port of its own").starts_with("publish the service under another"));
     let until = |left: Duration| of(&move |it| it.certificate_until = Some(NOW + left));
     assert_eq!(of(&|it| it.certificate_until = Some(NOW)), "fail D110 n1: the node's certificate has expired");
     assert_eq!(until(expiry / 2), "");

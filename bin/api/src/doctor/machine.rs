@@ -2,6 +2,7 @@
 
 use super::judgement::{Check, Judgement};
 use essaim_docker::own::Verdict;
+use essaim_model::THIS_DAEMON;
 use essaim_presence::view::{EngineFacts, Facts, FolderFacts};
 use essaim_wire::Timestamp;
 use std::time::Duration;
@@ -155,7 +156,11 @@ fn ports(facts: &Facts, found: &mut Vec<(Check, Judgement)>) {
     }
     for (port, why) in &facts.unpublished {
         let words = format!("port {port} is not published: {why}");
-        let next = "stop that program, or publish the service under another port; it is tried again every five seconds";
+        let next = if why.contains(THIS_DAEMON) {
+            "publish the service under another port, or start the daemon with another --listen-addr or --tcp-addr"
+        } else {
+            "stop that program, or publish the service under another port; it is tried again every five seconds"
+        };
         found.push((check, Judgement::of(Verdict::Fail, words, next)));
     }
 }

@@ -48,8 +48,12 @@ pub(super) async fn create(State(face): State<Face>, headers: HeaderMap, Json(as
     let control = face.control()?;
     let mut wish = spec::read(asked, || spec::name_from(face.node.scope().env.seed.draw_id()))?;
     wish.task.container.registry_auth = registry_auth(&headers)?;
+    let mut warnings = Vec::new();
+    if wish.publishes_datagrams() {
+        warnings = face.read().await?.check_daemon_ports(&wish, None)?;
+    }
     let id = control.create_service(wish).await?;
-    Ok((StatusCode::CREATED, json(&CreateResponse { id: id.to_string(), warnings: None })).into_response())
+    Ok((StatusCode::CREATED, json(&CreateResponse { id: id.to_string(), warnings: told(warnings) })).into_response())
 }
 
 #[derive(Deserialize)]
@@ -76,6 +80,7 @@ pub(super) async fn update(
     let given = registry_auth(&headers)?;
     let state = control.read().await?;
     let found = resolve::service(&state, &text)?;
+    let mut warnings = Vec::new();
     match query.rollback.as_str() {
         "" => {
             let mut wish = spec::read(asked, || found.spec.name.to_string())?;
@@ -83,6 +88,7 @@ pub(super) async fn update(
                 Some(given) => Some(given),
                 None => kept_registry_auth(found, &query.registry_auth_from)?,
             };
+            warnings = state.check_daemon_ports(&wish, Some(&found.spec))?;
             control.update_service(found.id, version, wish).await?;
         }
         "previous" => control.rollback_service(found.id, version).await?,
@@ -92,7 +98,12 @@ pub(super) async fn update(
             Err(_) => return Err(Refusal::invalid(format!("unrecognized rollback option {other}")).into()),
         },
     }
-    Ok(json(&UpdateResponse { warnings: None }))
+    Ok(json(&UpdateResponse { warnings: told(warnings) }))
+}
+
+/// Warnings as Docker's answers have them: none at all, or a list.
+fn told(warnings: Vec<String>) -> Option<Vec<String>> {
+    Some(warnings).filter(|warnings| !warnings.is_empty())
 }
 
 /// Lists the specs that a service can go back to, newest first; the first one is in force.

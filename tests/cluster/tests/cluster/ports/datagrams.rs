@@ -229,3 +229,33 @@ fn ports_are_published_on_version_6_too() {
         if name == "web" { super::wait_answer(server) } else { wait_answer(server) }
     }
 }
+
+#[test]
+fn the_daemons_own_port_is_refused_where_all_have_it_and_named_where_one_has() {
+    let mut cluster = Cluster::of_strangers(&["n1", "n2"]);
+    cluster.daemons[1].host.address.set_port(2388);
+    cluster.init(0);
+    let manager = &cluster.daemons[0];
+    let spec = |port| {
+        let mut spec = published("web", 1, port, "node.hostname==n1");
+        spec["EndpointSpec"]["Ports"][0]["Protocol"] = "udp".into();
+        spec
+    };
+    let own = manager.host.address.port();
+    let refused = manager.ask("POST", "/services/create", Some(&spec(own)));
+    assert_eq!(refused.status, 400, "{}", refused.message());
+    assert!(refused.message().contains("it is the daemons' own port"), "{}", refused.message());
+    cluster.join(1, 0, "Worker");
+    cluster.wait_ready(1);
+    let created = manager.post("/services/create", Some(&spec(2388)));
+    let warnings = created["Warnings"].to_string();
+    assert!(warnings.contains("port 2388/udp is not published on n2: it is the daemon's own port"), "{warnings}");
+    let pid = cluster.daemons[1].pid().expect("it runs");
+    let held = format!(
+        "port 2388/udp is not published on n2: held by this daemon (pid {pid}), as its own port for the cluster's traffic"
+    );
+    eventually("`service ps` names the daemon", || {
+        let tasks = manager.get("/tasks").to_string();
+        if tasks.contains(&held) { Ok(()) } else { Err(tasks) }
+    });
+}
