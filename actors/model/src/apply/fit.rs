@@ -44,11 +44,11 @@ impl State {
             if ports[..place].iter().any(|other| other.mode == port.mode && other.key() == port.key()) {
                 return Err(Refusal::invalid("EndpointSpec: duplicate published ports provided"));
             }
-            if let Some(other) = port.key().and_then(|key| self.publisher_beside(id, key, port.mode)) {
-                let how = match port.mode {
-                    PublishMode::Ingress => "an ingress",
-                    PublishMode::Host => "a host-published",
-                };
+            let Some(key) = port.key() else { continue };
+            if let Some(other) = self.publisher_beside(id, key, port.mode) {
+                // What the other service has is the reason; a service may have both, and the port on every node excludes more.
+                let is_ingress = self.ingress.get(&key).is_some_and(|taken| taken.service == other.id);
+                let how = if is_ingress { "an ingress" } else { "a host-published" };
                 let text = format!(
                     "port '{}' is already in use by service '{}' ({}) as {how} port",
                     port.published, other.spec.name, other.id

@@ -29,7 +29,8 @@ fn of_two_services_that_publish_the_same_port_one_is_refused() {
     let text = world.refused(create(2, publishing("two", 8080, PublishMode::Ingress)));
     assert!(text.starts_with("port '8080' is already in use by service 'one' ("), "{text}");
     assert!(text.ends_with(" as an ingress port"), "{text}");
-    assert!(world.refused(create(2, publishing("two", 8080, PublishMode::Host))).ends_with("as a host-published port"));
+    let as_host = world.refused(create(2, publishing("two", 8080, PublishMode::Host)));
+    assert!(as_host.ends_with("as an ingress port"), "it names how the other service has the port: {as_host}");
     world.done(create(2, publishing("two", 8081, PublishMode::Host)));
     world.done(create(3, publishing("three", 8081, PublishMode::Host)));
 
@@ -37,7 +38,8 @@ fn of_two_services_that_publish_the_same_port_one_is_refused() {
     let id = ServiceId::from_bits(1);
     let update = |world: &World, spec| Change::UpdateService { id, expect: version(world, 1), spec };
     let taken = update(&world, Some(publishing("one", 8081, PublishMode::Ingress)));
-    assert!(world.refused(taken).contains("already in use"));
+    let text = world.refused(taken);
+    assert!(text.contains("already in use by service 't") && text.ends_with("as a host-published port"), "{text}");
     let free = update(&world, Some(publishing("one", 8090, PublishMode::Ingress)));
     world.done(free);
     world.done(create(4, publishing("four", 8080, PublishMode::Ingress)));
