@@ -41,9 +41,9 @@ pub struct SpreadOver(ConstraintKey);
 impl SpreadOver {
     /// Parses the key of a node label or an engine label.
     pub fn parse(text: &str) -> Result<Self, InvalidConstraint> {
-        match text.parse()? {
-            key @ (ConstraintKey::Label(_) | ConstraintKey::EngineLabel(_)) => Ok(Self(key)),
-            _ => Err(InvalidConstraint::UnknownKey(text.into())),
+        match ConstraintKey::parse(text) {
+            Ok(key @ (ConstraintKey::Label(_) | ConstraintKey::EngineLabel(_))) => Ok(Self(key)),
+            _ => Err(InvalidConstraint::Spread(text.into())),
         }
     }
 
@@ -132,25 +132,47 @@ pub enum ConstraintOp {
     Like,
 }
 
-/// Reason why a text is no constraint.
+/// Reason why a text is no constraint. Each begins with Swarm's words where Swarm refuses the text, too, and names the whole
+/// constraint, because a service may have many.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidConstraint {
     /// The text has no comparison.
-    #[error("constraint expected one operator from ==, !=")]
-    NoOperator,
+    #[error("constraint expected one operator from ==, !=: '{0}' has none; there are <, <=, >, >=, ~= and in besides")]
+    NoOperator(String),
     /// The key has a character that keys may not have.
-    #[error("key '{0}' is invalid")]
-    MalformedKey(String),
+    #[error("key '{key}' is invalid: the constraint is '{written}'; use {KEYS}")]
+    MalformedKey {
+        /// The key.
+        key: String,
+        /// The whole constraint.
+        written: String,
+    },
     /// The value is empty, has a character that values may not have, or is none that the key or the comparison takes.
-    #[error("value '{0}' is invalid")]
-    MalformedValue(String),
+    #[error("value '{value}' is invalid: the constraint is '{written}'; {why}")]
+    MalformedValue {
+        /// The value.
+        value: String,
+        /// The whole constraint.
+        written: String,
+        /// What is wrong with the value.
+        why: &'static str,
+    },
     /// No property of nodes has this key.
-    #[error(
-        "constraint key '{0}' is unknown: use node.id, node.hostname, node.ip, node.role, node.platform.os, \
-         node.platform.arch, node.labels.NAME or engine.labels.NAME"
-    )]
-    UnknownKey(String),
+    #[error("constraint key '{key}' is unknown in '{written}': use {KEYS}")]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// The whole constraint.
+        written: String,
+    },
+    /// No label of nodes, over whose values tasks could be spread, has this key.
+    #[error("tasks cannot be spread over '{0}': use node.labels.NAME or engine.labels.NAME")]
+    Spread(String),
 }
+
+/// The keys of constraints, in words.
+const KEYS: &str = "node.id, node.hostname, node.ip, node.role, node.platform.os, node.platform.arch, \
+                    node.labels.NAME or engine.labels.NAME";
 
 impl Constraint {
     /// Whether `node` satisfies the constraint.
@@ -321,14 +343,18 @@ pub(crate) fn same_architecture(a: &str, b: &str) -> bool {
     canonical(a) == canonical(b)
 }
 
-impl FromStr for ConstraintKey {
-    type Err = InvalidConstraint;
+/// Reason why a text is no key.
+enum InvalidKey {
+    Malformed,
+    Unknown,
+}
 
-    fn from_str(text: &str) -> Result<Self, InvalidConstraint> {
+impl ConstraintKey {
+    fn parse(text: &str) -> Result<Self, InvalidKey> {
         let well_formed = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_')
             && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_./".contains(&byte));
         if !well_formed {
-            return Err(InvalidConstraint::MalformedKey(text.into()));
+            return Err(InvalidKey::Malformed);
         }
         let lower = text.to_ascii_lowercase();
         match lower.as_str() {
@@ -345,7 +371,7 @@ impl FromStr for ConstraintKey {
             _ if lower.starts_with("engine.labels.") && lower.len() > "engine.labels.".len() => {
                 Ok(Self::EngineLabel(text["engine.labels.".len()..].into()))
             }
-            _ => Err(InvalidConstraint::UnknownKey(text.into())),
+            _ => Err(InvalidKey::Unknown),
         }
     }
 }
@@ -367,28 +393,41 @@ impl FromStr for Constraint {
 
     fn from_str(text: &str) -> Result<Self, InvalidConstraint> {
         let found = OPERATORS.into_iter().filter_map(|(sign, op)| Some((text.find(sign)?, sign, op)));
-        let (at, sign, op) = found.min_by_key(|(at, _, _)| *at).ok_or(InvalidConstraint::NoOperator)?;
+        let (at, sign, op) =
+            found.min_by_key(|(at, _, _)| *at).ok_or_else(|| InvalidConstraint::NoOperator(text.into()))?;
         let (key, value) = (text[..at].trim(), text[at + sign.len()..].trim());
-        let key: ConstraintKey = key.parse()?;
+        let written = || text.to_owned();
+        let key = ConstraintKey::parse(key).map_err(|why| match (why, key.to_owned()) {
+            (InvalidKey::Malformed, key) => InvalidConstraint::MalformedKey { key, written: written() },
+            (InvalidKey::Unknown, key) => InvalidConstraint::UnknownKey { key, written: written() },
+        })?;
         let is_plain = |value: &str| {
             let known = |byte: u8| byte.is_ascii_alphanumeric() || b":-_ .*()?+[]\\^$|/".contains(&byte);
             !value.is_empty() && value.bytes().all(known)
         };
-        let fits = match (&key, op) {
-            (ConstraintKey::Ip, ConstraintOp::Eq | ConstraintOp::NotEq) => Subnet::parse(value).is_some(),
-            (ConstraintKey::Ip, _) => false,
+        let (fits, why) = match (&key, op) {
+            (ConstraintKey::Ip, ConstraintOp::Eq | ConstraintOp::NotEq) => {
+                (Subnet::parse(value).is_some(), "it is no address and no subnet (10.0.0.7, 10.0.0.0/8)")
+            }
+            (ConstraintKey::Ip, _) => (false, "node.ip can be compared with == and != only"),
             (_, ConstraintOp::Less | ConstraintOp::LessEq | ConstraintOp::Greater | ConstraintOp::GreaterEq) => {
-                compare(value, value).is_some()
+                (compare(value, value).is_some(), "<, <=, > and >= compare whole numbers and versions (8, 6.10)")
             }
-            (_, ConstraintOp::In) => {
-                value.starts_with('(') && value.ends_with(')') && value.len() > 2 && listed(value).all(is_plain)
+            (_, ConstraintOp::In) => (
+                value.starts_with('(') && value.ends_with(')') && value.len() > 2 && listed(value).all(is_plain),
+                "`in` takes a list: (a, b)",
+            ),
+            (_, ConstraintOp::Eq | ConstraintOp::NotEq | ConstraintOp::Like) if value.is_empty() => {
+                (false, "there is none after the operator")
             }
-            (_, ConstraintOp::Eq | ConstraintOp::NotEq | ConstraintOp::Like) => is_plain(value),
+            (_, ConstraintOp::Eq | ConstraintOp::NotEq | ConstraintOp::Like) => {
+                (is_plain(value), r"it may have letters, digits, spaces and :-_.*()?+[]\^$|/ only")
+            }
         };
         if fits {
-            Ok(Self { key, op, value: value.into(), written: text.into() })
+            Ok(Self { key, op, value: value.into(), written: written() })
         } else {
-            Err(InvalidConstraint::MalformedValue(value.into()))
+            Err(InvalidConstraint::MalformedValue { value: value.into(), written: written(), why })
         }
     }
 }
@@ -451,31 +490,37 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_constraint_is_refused_by_its_fault() {
-        use InvalidConstraint::*;
-        assert_eq!(parse(""), Err(NoOperator));
-        assert_eq!(parse("node.role"), Err(NoOperator));
-        assert_eq!(parse("node.role~x"), Err(NoOperator));
-        assert_eq!(parse(" "), Err(NoOperator));
-        assert_eq!(parse("==x"), Err(MalformedKey(String::new())));
-        assert_eq!(parse("1node==x"), Err(MalformedKey("1node".into())));
-        assert_eq!(parse("no de==x"), Err(MalformedKey("no de".into())));
-        for key in ["no*de", "no$de", ""] {
-            assert_eq!(parse(&format!("{key}==x")), Err(MalformedKey(key.into())));
+    fn what_is_no_constraint_is_refused_by_its_fault_and_named_with_it() {
+        let refused = |text: &str| parse(text).expect_err(text).to_string();
+        for text in ["", "node.role", "node.role~x", "node.role=worker", " "] {
+            let (words, rest) = ("constraint expected one operator from ==, !=", "<, <=, >, >=, ~= and in besides");
+            assert_eq!(refused(text), format!("{words}: '{text}' has none; there are {rest}"));
         }
-        assert_eq!(parse("node.role== "), Err(MalformedValue(String::new())));
-        assert_eq!(parse("node.labels.a==b>c"), Err(MalformedValue("b>c".into())));
+        for key in ["1node", "no de", "no*de", "no$de", ""] {
+            let words = format!("key '{key}' is invalid: the constraint is '{key}==x'; use node.id, ");
+            assert!(refused(&format!("{key}==x")).starts_with(&words), "{}", refused(&format!("{key}==x")));
+        }
+        let invalid = |text: &str, value: &str, why: &str| {
+            let words = format!("value '{value}' is invalid: the constraint is '{text}'; {why}");
+            assert!(refused(text).starts_with(&words), "{}", refused(text));
+        };
+        invalid("node.role== ", "", "there is none after the operator");
+        invalid("node.labels.a==b>c", "b>c", "it may have letters, ");
         for value in ["not.an.address", "266.0.0.1", "10.0.0.0/33", "10.0.0.1/x", "fe80::/129"] {
-            assert_eq!(parse(&format!("node.ip=={value}")), Err(MalformedValue(value.into())));
+            invalid(&format!("node.ip=={value}"), value, "it is no address and no subnet");
         }
-        for text in ["node.labels.a in b", "node.labels.a in ()", "node.labels.a in (b,)", "node.labels.a > new"] {
-            assert!(matches!(parse(text), Err(MalformedValue(_))), "{text}");
+        invalid("node.ip>10.0.0.1", "10.0.0.1", "node.ip can be compared with == and != only");
+        for value in ["b", "()", "(b,)"] {
+            invalid(&format!("node.labels.a in {value}"), value, "`in` takes a list: (a, b)");
         }
+        invalid("node.labels.a > new", "new", "<, <=, > and >= compare whole numbers and versions");
         // Swarm takes a key that is well formed and unknown, and then never places a task.
-        for key in ["node.colour", "node", "_node", "NoDe", "no.de"] {
-            assert_eq!(parse(&format!("{key}==red")), Err(UnknownKey(key.into())));
+        for key in ["node.colour", "node", "_node", "NoDe", "no.de", "node.labels."] {
+            let words = format!("constraint key '{key}' is unknown in '{key}==red': use node.id, ");
+            assert!(refused(&format!("{key}==red")).starts_with(&words), "{}", refused(&format!("{key}==red")));
         }
-        assert_eq!(parse("node.labels.==red"), Err(UnknownKey("node.labels.".into())));
+        let spread = SpreadOver::parse("node.role").expect_err("no label").to_string();
+        assert_eq!(spread, "tasks cannot be spread over 'node.role': use node.labels.NAME or engine.labels.NAME");
     }
 
     #[test]

@@ -536,7 +536,12 @@ mod tests {
     fn what_makes_no_sense_is_refused_in_dockers_words() {
         for (parent, field, value, text) in [
             ("", "Name", json!("bad name"), "name must be valid as a DNS name component"),
-            ("/TaskTemplate/Placement", "Constraints", json!(["foo"]), "constraint expected one operator from ==, !="),
+            (
+                "/TaskTemplate/Placement",
+                "Constraints",
+                json!(["node.role==worker", "foo"]),
+                "constraint expected one operator from ==, !=: 'foo' has none; there are <, <=, >, >=, ~= and in besides",
+            ),
             (
                 "/TaskTemplate/Resources/Limits",
                 "MemoryBytes",

@@ -42,6 +42,8 @@ pub(super) const EXCEPTIONS: &[(&str, &str)] = &[
     ("020", "says which half of the token is wrong and where to get the right one"),
     ("021", "says what is wrong with the token"),
     ("053", "says which half of the token is wrong"),
+    ("116", "says which constraint is wrong, and which operators there are beyond Swarm's"),
+    ("140", "shows a port in host mode once; Swarm shows it once for each version of IP"),
     ("191", "a drained node's task goes on until its replacement runs; Swarm stops it first"),
     ("218", "a task of a lost node is orphaned at once; Swarm shows it as running for a day"),
     ("219", "a task of a lost node does not count as running; Swarm counts it"),
