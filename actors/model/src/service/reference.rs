@@ -22,14 +22,34 @@ pub struct FileTarget {
 record!(FileTarget { 1: name, uid, gid, mode });
 
 impl FileTarget {
-    /// Path of the file in its task, as in Swarm: without a path, a secret is in `/run/secrets` and a config in `/`.
+    /// Path of the file in its task, as in Swarm: a relative one is below `/run/secrets` for a secret and below `/` for a
+    /// config. Swarm takes `..` as well. The path is that of the file, without any: it cannot lead out of the task.
     pub fn path_of(&self, payload: PayloadId) -> String {
         match payload {
-            _ if self.name.starts_with('/') => self.name.clone(),
-            PayloadId::Secret(_) => format!("/run/secrets/{}", self.name),
-            PayloadId::Config(_) => format!("/{}", self.name),
+            PayloadId::Secret(_) => path(SECRETS, &self.name),
+            PayloadId::Config(_) => path(CONFIGS, &self.name),
         }
     }
+}
+
+/// Folder of secrets whose target is no absolute path.
+const SECRETS: &str = "/run/secrets";
+
+/// Folder of configs whose target is no absolute path.
+const CONFIGS: &str = "/";
+
+/// The absolute path of a target below a folder, without `.`, `..` and doubled slashes. Nothing is above `/`.
+fn path(folder: &str, target: &str) -> String {
+    let folder = if target.starts_with('/') { "" } else { folder };
+    let mut parts = Vec::new();
+    for part in folder.split('/').chain(target.split('/')) {
+        match part {
+            "" | "." => (),
+            ".." => drop(parts.pop()),
+            name => parts.push(name),
+        }
+    }
+    format!("/{}", parts.join("/"))
 }
 
 /// A secret that a task may read.
@@ -86,7 +106,7 @@ pub struct ConfigReferences(Vec<ConfigReference>);
 impl SecretReferences {
     /// Accepts references with distinct files, each with a name.
     pub fn parse(references: Vec<SecretReference>) -> Result<Self, Refusal> {
-        check("secret", references.iter().map(|it| (it.name.as_str(), Some(&it.file))))?;
+        check("secret", SECRETS, references.iter().map(|it| (it.name.as_str(), Some(&it.file))))?;
         Ok(Self(references))
     }
 }
@@ -94,7 +114,7 @@ impl SecretReferences {
 impl ConfigReferences {
     /// Accepts references with distinct files, each with a name.
     pub fn parse(references: Vec<ConfigReference>) -> Result<Self, Refusal> {
-        check("config", references.iter().map(|it| (it.name.as_str(), it.target.file())))?;
+        check("config", CONFIGS, references.iter().map(|it| (it.name.as_str(), it.target.file())))?;
         Ok(Self(references))
     }
 }
@@ -118,8 +138,12 @@ impl ConfigReferences {
 }
 
 /// Checks references by Swarm's rules, and refuses them in Swarm's words.
-fn check<'a>(what: &str, references: impl Iterator<Item = (&'a str, Option<&'a FileTarget>)>) -> Result<(), Refusal> {
-    let mut files: BTreeMap<&str, &str> = BTreeMap::new();
+fn check<'a>(
+    what: &str,
+    folder: &str,
+    references: impl Iterator<Item = (&'a str, Option<&'a FileTarget>)>,
+) -> Result<(), Refusal> {
+    let mut files: BTreeMap<String, &str> = BTreeMap::new();
     for (name, file) in references {
         if name.is_empty() {
             return Err(Refusal::invalid(format!("malformed {what} reference")));
@@ -129,7 +153,12 @@ fn check<'a>(what: &str, references: impl Iterator<Item = (&'a str, Option<&'a F
             let text = format!("malformed file {what} reference, invalid target file name provided");
             return Err(Refusal::invalid(text));
         }
-        if let Some(before) = files.insert(&file.name, name) {
+        let path = path(folder, &file.name);
+        if path == "/" || path.contains('\0') {
+            let text = format!("{what} '{name}' cannot be the file '{}': that is {path:?} in the task", file.name);
+            return Err(Refusal::invalid(text));
+        }
+        if let Some(before) = files.insert(path, name) {
             return Err(Refusal::invalid(format!(
                 "{what} references '{before}' and '{name}' have a conflicting target: '{}'",
                 file.name
@@ -184,6 +213,36 @@ mod tests {
         assert!(SecretReferences::parse(vec![secret("a", "x"), secret("b", "y")]).is_ok());
         let refused = SecretReferences::parse(vec![secret("a", "x"), secret("b", "x")]).expect_err("refused");
         assert_eq!(refused.text, "secret references 'a' and 'b' have a conflicting target: 'x'");
+    }
+
+    /// Swarm joins the folder and the target in the same way, so `../../evil` is `/evil` of the container.
+    #[test]
+    fn a_target_with_dots_is_a_path_of_the_task_and_never_leads_out_of_it() {
+        let (secret, config) = (PayloadId::Secret(SecretId::from_bits(7)), PayloadId::Config(ConfigId::from_bits(8)));
+        let of = |payload, name: &str| {
+            FileTarget { name: name.into(), uid: "0".into(), gid: "0".into(), mode: 0o444 }.path_of(payload)
+        };
+        for (name, as_secret, as_config) in [
+            ("key", "/run/secrets/key", "/key"),
+            ("a/./b//c/", "/run/secrets/a/b/c", "/a/b/c"),
+            ("../key", "/run/key", "/key"),
+            ("../../../../evil", "/evil", "/evil"),
+            ("/etc/../../x", "/x", "/x"),
+            ("..key", "/run/secrets/..key", "/..key"),
+        ] {
+            assert_eq!((of(secret, name), of(config, name)), (as_secret.into(), as_config.into()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_target_that_can_be_no_file_or_is_that_of_another_one_is_refused() {
+        for (name, path) in [("/", "\"/\""), ("../..", "\"/\""), ("a\0b", "\"/run/secrets/a\\0b\"")] {
+            let refused = SecretReferences::parse(vec![secret("key", name)]).expect_err(name).text;
+            assert_eq!(refused, format!("secret 'key' cannot be the file '{name}': that is {path} in the task"));
+        }
+        let refused = SecretReferences::parse(vec![secret("a", "x"), secret("b", "/run/secrets/./x")]);
+        let words = "secret references 'a' and 'b' have a conflicting target: '/run/secrets/./x'";
+        assert_eq!(refused.expect_err("one hides the other").text, words);
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::{
     ServiceSpec, TaskSpec,
 };
 use crate::{EngineKind, Placement, Refusal, RefusalKind};
+use std::collections::BTreeMap;
 
 /// The refusal of the first setting that has no effect, or of an image that `engine`, which runs the tasks of the
 /// service, could never find; `None` when there is nothing to refuse.
@@ -25,6 +26,9 @@ pub fn refusal(spec: &ServiceSpec, engine: EngineKind) -> Option<Refusal> {
     // The process engine's images are programs of the host, and no node has the actor engine yet.
     if engine == EngineKind::Docker && !is_reference(image) {
         let text = format!("ContainerSpec: {:?} is not a valid repository/tag", image.as_str());
+        return Some(Refusal::invalid(text));
+    }
+    if let Some(text) = conflict_of_files(&spec.task.container) {
         return Some(Refusal::invalid(text));
     }
     if let Some(port) = spec.ingress().find(|port| port.protocol == PortProtocol::Sctp) {
@@ -39,9 +43,33 @@ pub fn refusal(spec: &ServiceSpec, engine: EngineKind) -> Option<Refusal> {
     let nobody = of_cluster(spec).map(|setting| format!("{setting} is not supported by Essaim yet; leave it out"));
     let text = nobody.or_else(|| {
         let setting = of_engine(spec, engine)?;
-        Some(format!("{setting} is not supported by the {engine} engine; leave it out, or choose another engine"))
+        let way = match engine {
+            EngineKind::Docker => "choose another engine",
+            EngineKind::Process | EngineKind::Actor => "run the tasks as containers: -l essaim.engine=docker",
+        };
+        Some(format!("{setting} is not supported by the {engine} engine; leave it out, or {way}"))
     })?;
     Some(Refusal::new(RefusalKind::Unsupported, text))
+}
+
+/// The first file of a secret or config whose path another file or a mount has, or below which another file would be: one
+/// of the two would be hidden or could not be made, so an engine refuses the task.
+fn conflict_of_files(container: &ContainerSpec) -> Option<String> {
+    let mounted = container.mounts.iter().map(|mount| (mount.target().to_owned(), "a mount".to_owned()));
+    let mut taken: BTreeMap<String, String> = mounted.collect();
+    let files = || container.files().map(|(payload, name, file)| (file.path_of(payload), payload.word(), name));
+    for (path, word, name) in files() {
+        if let Some(other) = taken.insert(path.clone(), format!("{word} '{name}'")) {
+            return Some(format!("{word} '{name}' and {other} have a conflicting target: '{path}'"));
+        }
+    }
+    files().find_map(|(path, word, name)| {
+        let folder = format!("{path}/");
+        let (inner, other) = files()
+            .map(|(inner, word, name)| (inner, format!("{word} '{name}'")))
+            .find(|(inner, _)| inner.starts_with(&folder))?;
+        Some(format!("{word} '{name}' is the file '{path}', which cannot hold {other}: '{inner}'"))
+    })
 }
 
 /// Whether a spec asks for a setting, and the setting's flag.
@@ -209,7 +237,10 @@ mod tests {
     use super::*;
     use crate::ConfigId;
     use crate::fixtures;
-    use crate::service::{ConfigReference, ConfigReferences, ConfigTarget, CredentialSpec, Mount, Mounts, PortConfig};
+    use crate::service::{
+        ConfigReference, ConfigReferences, ConfigTarget, CredentialSpec, FileTarget, Mount, Mounts, PortConfig,
+        SecretReferences,
+    };
 
     fn docker(change: impl FnOnce(&mut ServiceSpec)) -> Option<String> {
         let mut spec = fixtures::service("web", 1);
@@ -287,6 +318,36 @@ mod tests {
         let privileges = Privileges { credential_spec: Some(windows), ..Privileges::default() };
         assert_eq!(docker(|spec| spec.task.container.privileges = Some(privileges)), refused("--credential-spec"));
         assert_eq!(docker(|spec| spec.task.container.read_only = true), None);
+    }
+
+    #[test]
+    fn what_a_process_cannot_have_names_the_label_for_containers() {
+        let refused = process(|spec| spec.task.container.read_only = true).expect("refused");
+        let way = "leave it out, or run the tasks as containers: -l essaim.engine=docker";
+        assert_eq!(refused, format!("--read-only is not supported by the process engine; {way}"));
+    }
+
+    #[test]
+    fn a_secret_and_a_config_never_share_a_path_nor_stand_in_each_others_way() {
+        let of = |secret: &str, config: &str| {
+            docker(|spec| {
+                let mut key = fixtures::secrets(&[(1, "key")]).to_vec();
+                key[0].file.name = secret.into();
+                let file = FileTarget { name: config.into(), ..key[0].file.clone() };
+                spec.task.container.secrets = SecretReferences::parse(key).expect("one secret");
+                let site = ConfigReference {
+                    id: ConfigId::from_bits(1),
+                    name: "site".into(),
+                    target: ConfigTarget::File(file),
+                };
+                spec.task.container.configs = ConfigReferences::parse(vec![site]).expect("one config");
+            })
+        };
+        assert_eq!(of("key", "/etc/site"), None);
+        let same = of("../../etc/site", "/etc/site").expect("refused");
+        assert_eq!(same, "config 'site' and secret 'key' have a conflicting target: '/etc/site'");
+        let inner = of("/etc/site/key", "/etc/site").expect("refused");
+        assert_eq!(inner, "config 'site' is the file '/etc/site', which cannot hold secret 'key': '/etc/site/key'");
     }
 
     #[test]
