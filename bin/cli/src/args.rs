@@ -4,7 +4,7 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser};
 
 use crate::client::{Address, Client, Tls};
 use crate::exit::Failure;
-use crate::verbs::{config, events, exec, node, secret, service, swarm, system, volume};
+use crate::verbs::{config, events, exec, node, secret, service, stack, swarm, system, volume};
 use crate::{daemon, dev, observe, whoami};
 
 /// Runs your services on many machines and keeps them running.
@@ -39,6 +39,9 @@ enum Command {
     /// Manage Swarm services
     #[command(subcommand)]
     Service(service::Command),
+    /// Manage stacks: applications of compose files
+    #[command(subcommand)]
+    Stack(stack::Command),
     /// Manage Swarm configs
     #[command(subcommand)]
     Config(config::Command),
@@ -140,6 +143,8 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Swarm(command) => swarm::run(&client()?, command).await,
         Command::Node(command) => node::run(&client()?, command).await,
         Command::Service(command) => service::run(&client()?, command).await,
+        Command::Stack(stack::Command::Config(arguments)) => stack::config(&arguments),
+        Command::Stack(command) => stack::run(&client()?, command).await,
         Command::Config(command) => config::run(&client()?, command).await,
         Command::Secret(command) => secret::run(&client()?, command).await,
         Command::Volume(command) => volume::run(&client()?, command).await,
@@ -238,6 +243,15 @@ mod tests {
             "service update --constraint-add node.role==worker web",
             "service logs -f --tail 5 web",
             "service rollback web",
+            "stack deploy --compose-file docker-stack.yml vote",
+            "stack deploy -d=false -c a.yml -c b.yml --prune --with-registry-auth --resolve-image never vote",
+            "stack up -c - vote",
+            "stack ls --format json",
+            "stack ps --filter desired-state=running --no-trunc vote",
+            "stack services -q vote",
+            "stack rm -d=false vote rich",
+            "stack down vote",
+            "stack config -c docker-stack.yml --skip-interpolation",
             "config create --label env=test site -",
             "config create site index.html",
             "config ls --filter name=si -q",

@@ -74,6 +74,12 @@ impl Failure {
         Self { code: Some(code), ..Self::error(text) }
     }
 
+    /// Puts what was tried before the cause.
+    pub(crate) fn about(mut self, what: impl fmt::Display) -> Self {
+        self.text = format!("{what}: {}", self.text);
+        self
+    }
+
     /// Adds the next step that the user can take.
     pub(crate) fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());

@@ -1,6 +1,6 @@
 //! Docker's commands, with docker's words, flags and tables.
 //!
-//! One file for each noun: [`swarm`], [`node`], [`service`], [`config`], [`secret`], [`volume`], [`events`], [`system`] (info, version).
+//! One file for each noun: [`swarm`], [`node`], [`service`], [`stack`], [`config`], [`secret`], [`volume`], [`events`], [`system`] (info, version).
 //! [`drain`] waits until a node has no tasks left, [`tasks`] is the table that `service ps` and `node ps` share,
 //! [`payload`] what configs and secrets share; [`read`] reads the daemon's JSON. Data goes to stdout and progress to stderr, which is the one difference from
 //! docker.
@@ -14,6 +14,7 @@ mod payload;
 mod read;
 pub(crate) mod secret;
 pub(crate) mod service;
+pub(crate) mod stack;
 pub(crate) mod swarm;
 pub(crate) mod system;
 mod tasks;

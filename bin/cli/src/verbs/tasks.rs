@@ -1,4 +1,4 @@
-//! The table of tasks, as `service ps` and `node ps` print it.
+//! The table of tasks, as `service ps`, `node ps` and `stack ps` print it.
 //!
 //! Tasks of one slot stand together, the newest first and its predecessors indented below it, so that the history of a
 //! slot can be read.
@@ -33,8 +33,9 @@ pub(crate) struct NodePs {
     nodes: Vec<String>,
 }
 
+/// Flags of every command that prints tasks.
 #[derive(Debug, clap::Args)]
-struct Options {
+pub(crate) struct Options {
     #[command(flatten)]
     shown: Shown,
     /// Do not map IDs to Names
@@ -43,6 +44,13 @@ struct Options {
     /// Do not truncate output
     #[arg(long)]
     no_trunc: bool,
+}
+
+impl Options {
+    /// The filters of the command line.
+    pub(super) fn wanted(&self) -> Vec<(String, String)> {
+        self.shown.filter.clone()
+    }
 }
 
 const FIELDS: &[Field] = &[
@@ -119,7 +127,12 @@ async fn node_id(client: &Client, name: &str) -> Result<String, Failure> {
     Ok(text(&client.get_json(&format!("/nodes/{}", encoded(name))).await?, "/ID").to_owned())
 }
 
-async fn print(client: &Client, mut wanted: Vec<(String, String)>, options: &Options) -> Result<(), Failure> {
+/// Prints the tasks that fit these filters.
+pub(super) async fn print(
+    client: &Client,
+    mut wanted: Vec<(String, String)>,
+    options: &Options,
+) -> Result<(), Failure> {
     // A node in a filter may be given by name, but the API knows only ids.
     for (key, value) in &mut wanted {
         if key == "node" {

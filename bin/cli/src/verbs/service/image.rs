@@ -65,12 +65,13 @@ pub(super) async fn pin(client: &Client, spec: &mut Value, auth: Option<&str>) -
 
 /// The `X-Registry-Auth` header for the image, if `--with-registry-auth` asks for it.
 pub(super) fn auth(flags: &Given, spec: &Value) -> Result<Option<String>, Failure> {
-    if !flags.is_set("with-registry-auth") {
-        return Ok(None);
-    }
-    let image = text(spec, IMAGE);
-    let registry = Name::parse(image).map_or_else(|| "docker.io".to_owned(), |name| name.registry);
-    credentials::header(&registry).map(Some)
+    if flags.is_set("with-registry-auth") { credentials(spec).map(Some) } else { Ok(None) }
+}
+
+/// The `X-Registry-Auth` header for the image of a spec.
+pub(super) fn credentials(spec: &Value) -> Result<String, Failure> {
+    let registry = Name::parse(text(spec, IMAGE)).map_or_else(|| "docker.io".to_owned(), |name| name.registry);
+    credentials::header(&registry)
 }
 
 /// The parts of an image's name.

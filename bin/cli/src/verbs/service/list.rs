@@ -24,15 +24,23 @@ const TABLE: &str = "{{.ID}}\t{{.Name}}\t{{.Mode}}\t{{.Replicas}}\t{{.Image}}\t{
 
 /// Runs `service ls`.
 pub(super) async fn run(client: &Client, shown: &Shown) -> Result<(), Failure> {
+    print(client, shown, true).await.map(drop)
+}
+
+/// Prints services, and none when there are none unless `always` is set; says whether there were any.
+pub(super) async fn print(client: &Client, shown: &Shown, always: bool) -> Result<bool, Failure> {
     let query = [filters(&shown.filter), "status=true".to_owned()];
     let query: Vec<_> = query.into_iter().filter(|part| !part.is_empty()).collect();
     let services = match client.get_json(&format!("/services?{}", query.join("&"))).await? {
         Value::Array(services) => services,
         _ => Vec::new(),
     };
-    let quiet = shown.quiet.then_some("{{.ID}}");
-    print!("{}", table(services).render(shown.format.as_deref().or(quiet))?);
-    Ok(())
+    let any = !services.is_empty();
+    if any || always {
+        let quiet = shown.quiet.then_some("{{.ID}}");
+        print!("{}", table(services).render(shown.format.as_deref().or(quiet))?);
+    }
+    Ok(any)
 }
 
 fn table(mut services: Vec<Value>) -> List {

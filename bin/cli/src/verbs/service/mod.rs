@@ -2,10 +2,12 @@
 //!
 //! [`flags`] has the flags of `create` and `update`; [`create`] and [`change`] (update, scale, rollback) make requests of
 //! them, with [`names`] (ids by name) and [`image`] (digest and credentials); [`wait`] waits until the tasks are as the
-//! spec wants them; [`list`], [`words`] (`inspect --pretty`) and [`logs`] print.
+//! spec wants them; [`deployed`] is what
+//! `stack deploy` needs of these; [`list`], [`words`] (`inspect --pretty`) and [`logs`] print.
 
 mod change;
 mod create;
+pub(crate) mod deployed;
 mod flags;
 mod image;
 mod list;
@@ -90,6 +92,11 @@ pub(crate) async fn run(client: &Client, command: Command) -> Result<(), Failure
         Command::Update(arguments) => change::update(client, *arguments).await,
         Command::Why(arguments) => why::run(client, arguments).await,
     }
+}
+
+/// Prints services as `service ls` does; says whether there were any.
+pub(crate) async fn print_list(client: &Client, shown: &Shown) -> Result<bool, Failure> {
+    list::print(client, shown, false).await
 }
 
 /// The service of this name or id, as the daemon has it now.

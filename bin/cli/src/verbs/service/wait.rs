@@ -47,6 +47,13 @@ pub(crate) struct Waiting {
     timeout: Option<i64>,
 }
 
+impl Waiting {
+    /// Waits, for as long as it takes.
+    pub(super) fn attached(quiet: bool) -> Self {
+        Self { detach: false, quiet, timeout: None }
+    }
+}
+
 /// Waits for the result of a `create`.
 pub(super) async fn for_new_service(client: &Client, id: &str, waiting: &Waiting) -> Result<(), Failure> {
     until_converged(client, id, id, waiting, false, Failures::of_new_service()).await

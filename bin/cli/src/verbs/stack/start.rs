@@ -1,0 +1,113 @@
+//! The order of the start: a service is made when those that it depends on have started, are healthy or have completed.
+//!
+//! Swarm makes all services at once. Here a service with `depends_on` waits for the condition of each dependency, which is
+//! judged by the tasks of the other service: a task runs only when its health check has succeeded, so a running task is
+//! started and healthy alike.
+
+use std::time::Duration;
+
+use essaim_compose::application::{Application, Condition, Service};
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::client::{Client, filters};
+use crate::exit::{Exit, Failure};
+use crate::verbs::read::{list, text};
+
+/// Interval between two questions to the daemon.
+const POLL: Duration = Duration::from_millis(200);
+
+/// Whether the condition of a dependency holds.
+#[derive(Debug, PartialEq, Eq)]
+enum Held {
+    Yes,
+    NotYet,
+    /// It cannot hold any more, for this reason.
+    Never(String),
+}
+
+/// Waits until all dependencies of a service hold.
+pub(super) async fn wait(
+    client: &Client,
+    application: &Application,
+    name: &str,
+    service: &Service,
+) -> Result<(), Failure> {
+    for (other, dependency) in &service.depends_on {
+        let scoped = application.scoped(other);
+        let mut told = false;
+        loop {
+            let tasks =
+                client.get_json(&format!("/tasks?{}", filters(&[("service".to_owned(), scoped.clone())]))).await?;
+            match holds(list(&tasks, ""), dependency.condition) {
+                Held::Yes => break,
+                Held::Never(why) => {
+                    return Err(Failure::error(format!("service {scoped} {why}, and {name} depends on it")).next(
+                        format!(
+                            "look at why: `essaim service ps --no-trunc {scoped}` and `essaim service logs {scoped}`"
+                        ),
+                    ));
+                }
+                Held::NotYet => {
+                    if !told {
+                        eprintln!(
+                            "Waiting for service {scoped} ({}), which {name} depends on",
+                            dependency.condition.word()
+                        );
+                        told = true;
+                    }
+                    tokio::select! {
+                        () = sleep(POLL) => (),
+                        _ = tokio::signal::ctrl_c() => return Err(Failure::new(
+                            Exit::Interrupted,
+                            format!("the services before {name} are deployed; {name} and those after it are not"),
+                        ).next("run the same command again to go on")),
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Judges the tasks of a service.
+fn holds(tasks: &[Value], condition: Condition) -> Held {
+    let any = |state: &str| tasks.iter().any(|task| text(task, "/Status/State") == state);
+    match condition {
+        Condition::Started | Condition::Healthy if any("running") || any("complete") => Held::Yes,
+        Condition::Completed if any("complete") => Held::Yes,
+        Condition::Completed => {
+            // A failed task that nobody starts again: its service wants no task any more.
+            let ended = |task: &Value| ["failed", "rejected"].contains(&text(task, "/Status/State"));
+            let alive = tasks.iter().any(|task| !ended(task));
+            match tasks.iter().find(|task| ended(task)) {
+                Some(failed) if !alive => Held::Never(format!("has failed ({})", text(failed, "/Status/Err"))),
+                _ => Held::NotYet,
+            }
+        }
+        Condition::Started | Condition::Healthy => Held::NotYet,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_dependency_holds_when_its_tasks_say_so() {
+        let tasks = |states: &[&str]| -> Vec<Value> {
+            states.iter().map(|state| json!({"Status": {"State": state, "Err": "exit 1"}})).collect()
+        };
+        let held = |states: &[&str], condition| holds(&tasks(states), condition);
+        assert_eq!(held(&["starting"], Condition::Healthy), Held::NotYet);
+        assert_eq!(held(&["running"], Condition::Healthy), Held::Yes);
+        assert_eq!(held(&["failed", "running"], Condition::Started), Held::Yes);
+        assert_eq!(held(&["running"], Condition::Completed), Held::NotYet);
+        assert_eq!(held(&["complete"], Condition::Completed), Held::Yes);
+        assert_eq!(held(&["failed", "starting"], Condition::Completed), Held::NotYet);
+        assert_eq!(held(&["failed"], Condition::Completed), Held::Never("has failed (exit 1)".to_owned()));
+        assert_eq!(held(&[], Condition::Started), Held::NotYet);
+    }
+}
