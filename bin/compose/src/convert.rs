@@ -285,7 +285,12 @@ fn bytes(source: &dyn Source, payload: &Payload, path: &str) -> Result<Vec<u8>, 
     let fault = |cause: String, way_out: &str| Fault::new(FaultKind::File, &payload.place, path, cause, way_out);
     match &payload.data {
         Data::External | Data::Driver => Ok(Vec::new()),
-        Data::Text(text) => Ok(text.clone().into_bytes()),
+        Data::Text(text) | Data::Variable(_, Some(text)) => Ok(text.clone().into_bytes()),
+        Data::Variable(name, None) => {
+            let cause = format!("the variable {name} is not set");
+            let way_out = format!("set it: `{name}=… essaim stack …`");
+            Err(Fault::new(FaultKind::Variable, &payload.place, path, cause, way_out))
+        }
         Data::File(file) => match source.read(file) {
             Ok(Some(bytes)) => Ok(bytes),
             Ok(None) => Err(fault(format!("there is no file {file}"), "paths begin at the folder of the compose file")),

@@ -91,8 +91,10 @@ pub enum Data {
     External,
     /// In a file.
     File(String),
-    /// In the compose file, or in a variable that was read with it.
+    /// In the compose file.
     Text(String),
+    /// In a variable, whose value is not known when it is not set.
+    Variable(String, Option<String>),
     /// With its driver.
     Driver,
 }
@@ -169,15 +171,8 @@ impl Builder<'_> {
             (false, ["content"]) => Data::Text(at.text("content")?.unwrap_or_default()),
             (false, ["environment"]) => {
                 let name = at.text("environment")?.unwrap_or_default();
-                match scope.lookup(self.source, &name) {
-                    Some(value) => Data::Text(value),
-                    None => {
-                        let cause = format!("the variable {name} is not set");
-                        let way_out = format!("set it: `{name}=… essaim stack …`");
-                        let at = at.at("environment").unwrap_or_else(|| at.clone());
-                        return Err(Fault::new(FaultKind::Variable, &at.node.place, at.path, cause, way_out));
-                    }
-                }
+                let value = scope.lookup(self.source, &name);
+                Data::Variable(name, value)
             }
             (false, []) if driver.is_some() => Data::Driver,
             (false, []) => {

@@ -100,8 +100,10 @@ pub(super) async fn run(client: &Client, arguments: Arguments) -> Result<(), Fai
 
 /// Adds the next step to the refusal of a service.
 fn hint(failure: Failure, application: &Application) -> Failure {
-    if failure.to_string().contains("--network is not supported") {
-        let on_none = "a service with `network_mode: bridge` is on none, and publishes ports all the same";
+    let text = failure.to_string();
+    if text.contains("is not supported by Essaim yet") && text.contains("network") {
+        let on_none = "until Essaim has overlay networks, `network_mode: bridge` puts a service on none: it reaches \
+                       out, and its published ports are reached";
         return failure.next(on_none);
     }
     failure.next(format!("mend it and deploy again; `essaim stack rm {}` removes what was made", application.name))

@@ -3,7 +3,7 @@
 //! A spec that the daemon shows differs from the one that was sent: defaults are filled in, an image has its digest, a
 //! network its id. [`plain`] takes out what means nothing, so that a stack that is deployed already shows no difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use essaim_compose::convert::IMAGE;
@@ -62,27 +62,22 @@ impl Plan {
 /// Differences of two specs, line by line.
 pub(super) fn differences(now: &Value, wanted: &Value) -> Vec<String> {
     let (now, wanted) = (leaves(now), leaves(wanted));
-    let mut paths: Vec<_> = now.keys().chain(wanted.keys()).collect();
-    paths.sort();
-    paths.dedup();
-    let mut lines = Vec::new();
-    for path in paths {
-        let (old, new) = (now.get(path), wanted.get(path));
-        if old != new {
-            lines.extend(old.map(|old| format!("- {path}: {old}")));
-            lines.extend(new.map(|new| format!("+ {path}: {new}")));
-        }
-    }
-    lines
+    let gone = now.difference(&wanted).map(|(path, text)| (path, '-', text));
+    let come = wanted.difference(&now).map(|(path, text)| (path, '+', text));
+    let mut lines: Vec<_> = gone.chain(come).collect();
+    // What goes stands before what comes: a minus is greater than a plus.
+    lines.sort_by(|a, b| a.0.cmp(b.0).then(b.1.cmp(&a.1)));
+    lines.into_iter().map(|(path, sign, text)| format!("{sign} {path}: {text}")).collect()
 }
 
-fn leaves(value: &Value) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
+/// The single values of a spec, each with its path.
+fn leaves(value: &Value) -> BTreeSet<(String, String)> {
+    let mut found = BTreeSet::new();
     walk(value, "", &mut found);
     found
 }
 
-fn walk(value: &Value, path: &str, found: &mut BTreeMap<String, String>) {
+fn walk(value: &Value, path: &str, found: &mut BTreeSet<(String, String)>) {
     match value {
         Value::Object(map) => {
             for (key, value) in map {
@@ -93,8 +88,7 @@ fn walk(value: &Value, path: &str, found: &mut BTreeMap<String, String>) {
         Value::Array(items) if items.iter().all(|item| item.is_string() || item.is_number()) => {
             // The position of a text in a list says little; two lists of texts are compared by what is in them.
             for item in items {
-                let text = item.as_str().map_or_else(|| item.to_string(), str::to_owned);
-                found.insert(format!("{path}[{text}]"), text);
+                found.insert((path.to_owned(), item.as_str().map_or_else(|| item.to_string(), str::to_owned)));
             }
         }
         Value::Array(items) => {
@@ -102,8 +96,8 @@ fn walk(value: &Value, path: &str, found: &mut BTreeMap<String, String>) {
                 walk(item, &format!("{path}[{at}]"), found);
             }
         }
-        Value::String(text) => drop(found.insert(path.to_owned(), text.clone())),
-        other => drop(found.insert(path.to_owned(), other.to_string())),
+        Value::String(text) => drop(found.insert((path.to_owned(), text.clone()))),
+        other => drop(found.insert((path.to_owned(), other.to_string()))),
     }
 }
 
@@ -221,7 +215,7 @@ mod tests {
         let lines = differences(&plain(&shown, &networks), &plain(&other, &networks));
         let expected = [
             "+ Mode.Replicated.Replicas: 3",
-            "+ TaskTemplate.ContainerSpec.Env[B=2]: B=2",
+            "+ TaskTemplate.ContainerSpec.Env: B=2",
             "- TaskTemplate.ContainerSpec.Image: web",
             "+ TaskTemplate.ContainerSpec.Image: web:2",
         ];
