@@ -257,6 +257,28 @@ fn each_ignored_key_of_a_file_has_a_notice() {
     }
 }
 
+#[test]
+fn the_page_has_the_keys_of_the_table() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/compose.md");
+    let text = fs::read_to_string(&page).expect("the page is there");
+    let head: Vec<_> = text.split_inclusive("-p essaim-compose -->\n").take(1).collect();
+    let mut whole = format!("{}\n| key | becomes |\n|---|---|\n", head.concat());
+    for row in rows() {
+        let fate = match row.fate {
+            Fate::To(place) => place.to_owned(),
+            Fate::Reader(does) => format!("read: {does}"),
+            Fate::Moot(why) => format!("needs nothing: {why}"),
+            Fate::Ignored { why, instead: "" } => format!("**ignored**: {why}"),
+            Fate::Ignored { why, instead } => format!("**ignored**: {why}; {instead}"),
+            // What they are made of has rows of its own, or belongs to a key that is ignored.
+            Fate::Parts | Fate::Below => continue,
+        };
+        writeln!(whole, "| `{}` | {} |", row.path, fate.replace('|', "\\|")).expect("a string");
+    }
+    let wrong = compare(&page, &whole);
+    assert_eq!(wrong, None);
+}
+
 /// The requests that the docker CLI sent for the same files, without what it asked the registry for.
 #[test]
 fn requests_are_those_that_docker_stack_deploy_sends() {

@@ -302,8 +302,7 @@ async fn deploy(
             eprintln!("Updating service {name} (id: {id})");
             spec["TaskTemplate"]["ForceUpdate"] =
                 there.pointer("/Spec/TaskTemplate/ForceUpdate").cloned().unwrap_or(json!(0));
-            let from = if auth.is_some() { "" } else { "&registryAuthFrom=spec" };
-            let path = format!("/services/{}/update?version={version}{from}", encoded(id));
+            let path = format!("/services/{}/update?version={version}", encoded(id));
             let updated = client.post_as(&path, Some(&spec), auth.as_deref()).await;
             updated.map_err(|failure| failure.about(format!("failed to update service {name}")))?.json().await?
         }
