@@ -342,6 +342,10 @@ async fn what_cannot_run_is_rejected_in_the_engines_words_and_health_is_observed
     assert!(why.starts_with("starting container failed: ") && why.contains("\"ghost\""), "{why}");
     assert_eq!(world.phase(ghost.task).await, Some(Phase::Prepared));
 
+    // These engines have no bridge.
+    let words = rejected(world.engine.interactive().expect("it is interactive").check_network().await);
+    assert!(words.starts_with("it publishes a port, and containers have no network on this node"), "{words}");
+
     // A name that somebody else has taken.
     let taken = sh(4, "true");
     let path = format!("/containers/create?name={}", taken.name);

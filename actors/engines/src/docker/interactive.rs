@@ -1,9 +1,9 @@
 //! Exec, attach and dial: interactive access to the container of a task.
 
-use super::DockerEngine;
 use super::client::{QUICK, within};
 use super::frames::{Form, Frames, Piece};
 use super::stream::Source;
+use super::{DockerEngine, NO_NETWORK};
 use crate::process::Utc;
 use bollard::Docker;
 use bollard::exec::{CreateExecOptions, ResizeExecOptions};
@@ -65,6 +65,16 @@ impl Interactive for DockerEngine {
         .boxed()
     }
 
+    fn check_network(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        async move {
+            match self.network().await? {
+                NO_NETWORK => Err(EngineError::Rejected(WITHOUT_NETWORK.into())),
+                _ => Ok(()),
+            }
+        }
+        .boxed()
+    }
+
     /// Connects to the address that the container has on the engine's bridge. The engine is asked for it once; an address
     /// that does not answer is asked for again with the next connection, since somebody may have restarted the container.
     fn dial(&self, task: TaskId, port: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {
@@ -89,6 +99,10 @@ impl Interactive for DockerEngine {
         .boxed()
     }
 }
+
+/// Refusal of a task that publishes ports, by an engine whose containers have no network.
+const WITHOUT_NETWORK: &str = "it publishes a port, and containers have no network on this node: its Docker Engine runs \
+                               without a bridge (dockerd --bridge=none); start dockerd with one, or leave the port out";
 
 impl DockerEngine {
     /// The address of a task's container as the engine said it before, or says it now.

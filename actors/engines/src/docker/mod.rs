@@ -82,6 +82,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// this one the stop is tried again.
 const KILLED_WITHIN: Duration = Duration::from_secs(15);
 
+/// Network mode of containers that have no network.
+const NO_NETWORK: &str = "none";
+
 /// The Docker engine of this machine. Clones share it.
 #[derive(Clone)]
 pub struct DockerEngine {
@@ -102,8 +105,9 @@ struct Shared {
     processes: Mutex<BTreeMap<TaskId, LastSeen>>,
     making: [Arc<tokio::sync::Mutex<()>>; MAKING_LOCKS],
     looks: Semaphore,
-    /// Network mode of containers that ask for no network: `bridge`, or `none` where the engine has no bridge.
-    network: OnceCell<&'static str>,
+    /// Whether the engine is known to have a bridge. One without is asked again for each container: it may be started with
+    /// one while this program runs.
+    has_bridge: OnceCell<()>,
 }
 
 /// The first process of a container that was last seen running.
@@ -135,7 +139,7 @@ impl DockerEngine {
             processes: Mutex::default(),
             making: std::array::from_fn(|_| Arc::default()),
             looks: Semaphore::new(LOOKS_MAX),
-            network: OnceCell::new(),
+            has_bridge: OnceCell::new(),
             client,
             utc,
         };
@@ -237,16 +241,17 @@ impl DockerEngine {
         Arc::clone(&self.shared.making[(task.bits() % MAKING_LOCKS as u128) as usize])
     }
 
-    /// The network mode of containers that ask for no network.
+    /// The network mode of containers that ask for no network: `bridge`, or `none` where the engine has no bridge.
     async fn network(&self) -> Result<&'static str, CallError> {
-        let network = self.shared.network.get_or_try_init(|| async {
-            match within(QUICK, self.docker().inspect_network("bridge", None)).await {
-                Ok(_) => Ok("bridge"),
-                Err(CallError::Missing(_)) => Ok("none"),
-                Err(why) => Err(why),
-            }
-        });
-        network.await.copied()
+        let bridge = self
+            .shared
+            .has_bridge
+            .get_or_try_init(|| async { within(QUICK, self.docker().inspect_network("bridge", None)).await.map(drop) });
+        match bridge.await {
+            Ok(()) => Ok("bridge"),
+            Err(CallError::Missing(_)) => Ok(NO_NETWORK),
+            Err(why) => Err(why),
+        }
     }
 
     async fn prepare_now(&self, run: &Run, payloads: &Payloads, progress: &Progress) -> Result<(), EngineError> {

@@ -133,6 +133,12 @@ pub trait Interactive: Send + Sync {
         refused("this engine cannot attach to a task")
     }
 
+    /// Refuses a task that publishes ports, before it is made, where the engine gives tasks no network: every connection
+    /// would wait and end in nothing.
+    fn check_network(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
     /// Connects to a TCP port of the task.
     fn dial(&self, task: TaskId, port: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {
         let _ = (task, port);

@@ -317,6 +317,12 @@ impl Interactive for SimEngine {
         .boxed()
     }
 
+    fn check_network(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        let has_network = self.machine.lock().has_network;
+        let refused = || EngineError::Rejected("tasks have no network here".into());
+        std::future::ready(if has_network { Ok(()) } else { Err(refused()) }).boxed()
+    }
+
     fn dial(&self, task: TaskId, _: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {
         async move {
             self.machine.answers().await?;

@@ -84,6 +84,8 @@ struct Inner {
     greets: bool,
     generic: GenericStock,
     prepare_takes: Duration,
+    /// Whether the engine gives tasks a network.
+    has_network: bool,
     start_takes: Duration,
     behaviours: BTreeMap<String, Behaviour>,
     tasks: BTreeMap<TaskId, SimTask>,
@@ -151,6 +153,7 @@ impl SimMachine {
             greets: true,
             generic: GenericStock::default(),
             prepare_takes: Duration::from_millis(2),
+            has_network: true,
             start_takes: Duration::from_millis(5),
             behaviours: BTreeMap::new(),
             tasks: BTreeMap::new(),
@@ -190,6 +193,11 @@ impl SimMachine {
     /// Sets the generic resources that the engine describes.
     pub fn set_generic(&self, generic: GenericStock) {
         self.lock().generic = generic;
+    }
+
+    /// Has the engine give tasks no network from now on.
+    pub fn take_network(&self) {
+        self.lock().has_network = false;
     }
 
     /// Sets how long preparing and starting a task take.

@@ -294,6 +294,9 @@ impl State {
                     execution.expand(&engine.describe().await?.platform)?;
                 }
                 execution.check_payloads()?;
+                if let Some(interactive) = engine.interactive().filter(|_| execution.has_ports()) {
+                    interactive.check_network().await?;
+                }
                 execution.run.resolved = engine.resolve(&execution.run.container.image).await?;
                 engine.prepare(&execution.run, &execution.payloads, &progress).await
             };
@@ -401,5 +404,39 @@ fn without(kind: EngineKind, effect: &Effect) -> Option<TaskMsg> {
         }
         Effect::Remove => Some(TaskMsg::Did(Input::Removed(Ok(())))),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::fixture::cluster::{Cluster, World};
+    use crate::fixture::{assignment, order, spec};
+    use essaim_model::{EndpointSpec, PortConfig, PortProtocol, PublishMode, TaskState};
+    use essaim_system::env::SimDisk;
+    use std::sync::Arc;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_with_a_published_port_is_rejected_where_its_engine_has_no_network() {
+        let publishing = |mode| {
+            let (name, protocol) = (String::new(), PortProtocol::Tcp);
+            let port = PortConfig { name, protocol, target: 80, published: 8080, mode };
+            let mut orders = assignment(6, &[order(1)]);
+            let endpoint = Some(EndpointSpec { ports: vec![port], ..EndpointSpec::default() });
+            orders.specs[0].2 = Arc::new(essaim_model::ServiceSpec { endpoint, ..spec() });
+            orders
+        };
+        for mode in [PublishMode::Ingress, PublishMode::Host] {
+            let world = World::of(Cluster::new(assignment(5, &[])), Arc::new(SimDisk::new())).await;
+            world.machine.take_network();
+            world.until("linked", |world| world.cluster.linked().is_some()).await;
+            world.cluster.order(publishing(mode));
+            let rejected = world.until_reported(order(1).id, TaskState::Rejected).await;
+            assert_eq!(rejected.error.as_deref(), Some("tasks have no network here"));
+        }
+        let world = World::of(Cluster::new(assignment(5, &[])), Arc::new(SimDisk::new())).await;
+        world.machine.take_network();
+        world.until("linked", |world| world.cluster.linked().is_some()).await;
+        world.cluster.order(assignment(6, &[order(1)]));
+        world.until_reported(order(1).id, TaskState::Running).await;
     }
 }

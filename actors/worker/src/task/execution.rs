@@ -102,6 +102,11 @@ impl Execution {
         Ok(())
     }
 
+    /// Whether the task publishes ports, by the mesh or by its engine.
+    pub(crate) const fn has_ports(&self) -> bool {
+        self.published.is_some() || !self.run.ports.is_empty()
+    }
+
     /// Refuses an execution whose secrets or configs were removed after the service had got another spec.
     pub(crate) fn check_payloads(&self) -> Result<(), EngineError> {
         let mut missing = self.run.container.files().filter(|(id, ..)| !self.payloads.contains_key(id));
