@@ -2,8 +2,9 @@
 //!
 //! The daemon judges; this command shows its findings. When no daemon answers at the socket, it looks at the machine itself
 //! ([`local`]). It ends with code 0 when all is well, 6 when the managers have no quorum, and 1 when anything else is wrong;
-//! a warning counts as wrong with `--strict`.
+//! a warning counts as wrong with `--strict`. The table is as wide as the terminal ([`lines`]).
 
+mod lines;
 mod local;
 
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use super::read;
 use crate::client::{Address, Client};
 use crate::exit::{Exit, Failure};
 use crate::show::{Field, List};
+use crate::verbs::pair;
 
 /// Code of the check of the managers' quorum.
 const QUORUM: &str = "D201";
@@ -24,6 +26,9 @@ pub(crate) struct Arguments {
     /// Format output using a Go template, `table TEMPLATE` or `json`
     #[arg(long, value_name = "TEMPLATE")]
     format: Option<String>,
+    /// Show these findings alone, and judge by them (verdict, code, check or node; `*` at the end of a value for any rest)
+    #[arg(short, long = "filter", value_name = "KEY=VALUE", value_parser = pair)]
+    filter: Vec<(String, String)>,
     /// End with code 1 when there are warnings, too
     #[arg(long)]
     strict: bool,
@@ -45,6 +50,7 @@ const TABLE: &str = "{{.Verdict}}\t{{.Code}}\t{{.Check}}\t{{.Node}}\t{{.Found}}\
 
 /// Runs `essaim doctor`.
 pub(crate) async fn run(client: &Client, arguments: Arguments) -> Result<(), Failure> {
+    check(&arguments.filter)?;
     let unanswered = match client.address() {
         Address::Unix(socket) => {
             std::os::unix::net::UnixStream::connect(socket).err().map(|error| (socket.clone(), error))
@@ -61,8 +67,43 @@ pub(crate) async fn run(client: &Client, arguments: Arguments) -> Result<(), Fai
             told.findings
         }
     };
-    print!("{}", table(&findings).render(arguments.format.as_deref())?);
+    let findings: Vec<_> = findings.into_iter().filter(|it| is_asked_for(it, &arguments.filter)).collect();
+    match arguments.format.as_deref() {
+        None => print!("{}", lines::table(&findings, lines::columns())),
+        format => print!("{}", table(&findings).render(format)?),
+    }
     verdict(&findings, arguments.strict)
+}
+
+/// Keys that findings can be filtered by.
+const KEYS: [&str; 4] = ["verdict", "code", "check", "node"];
+
+/// Refuses a filter by a key that findings do not have.
+fn check(filters: &[(String, String)]) -> Result<(), Failure> {
+    match filters.iter().find(|(key, _)| !KEYS.contains(&key.as_str())) {
+        Some((key, _)) => {
+            Err(Failure::usage(format!("unknown filter {key:?}")).next(format!("there are {}", KEYS.join(", "))))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether a finding satisfies the filters: one of each key.
+fn is_asked_for(finding: &Finding, filters: &[(String, String)]) -> bool {
+    KEYS.iter().all(|key| {
+        let actual = match *key {
+            "verdict" => finding.verdict.as_str(),
+            "code" => &finding.code,
+            "check" => &finding.check,
+            _ => &finding.node,
+        };
+        let mut wanted = filters.iter().filter(|(of, _)| of == key).map(|(_, value)| value.as_str()).peekable();
+        let is = |value: &str| match value.strip_suffix('*') {
+            Some(start) => actual.starts_with(start),
+            None => actual.eq_ignore_ascii_case(value),
+        };
+        wanted.peek().is_none() || wanted.any(is)
+    })
 }
 
 /// How the command ends.
@@ -108,8 +149,28 @@ mod tests {
     }
 
     #[test]
-    fn each_finding_is_one_line_with_what_to_do() {
-        let shown = table(&findings()).render(None).expect("shown");
+    fn filters_of_one_key_add_up_and_those_of_several_keys_narrow() {
+        let of = |pairs: &[(&str, &str)]| {
+            let filters: Vec<_> = pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+            check(&filters).map_err(|failure| failure.to_string())?;
+            let all = findings();
+            let shown = all.iter().filter(|it| is_asked_for(it, &filters)).map(|it| it.code.clone());
+            Ok::<_, String>(shown.collect::<Vec<_>>().join(" "))
+        };
+        assert_eq!(of(&[]), Ok("D109 D201".into()));
+        assert_eq!(of(&[("code", "d201")]), Ok("D201".into()));
+        assert_eq!(of(&[("verdict", "fail"), ("verdict", "ok")]), Ok("D109 D201".into()));
+        assert_eq!(of(&[("verdict", "fail"), ("node", "n3")]), Ok(String::new()));
+        assert_eq!(of(&[("check", "published*")]), Ok("D109".into()));
+        assert_eq!(
+            of(&[("colour", "red")]),
+            Err("unknown filter \"colour\"\nnext: there are verdict, code, check, node".into())
+        );
+    }
+
+    #[test]
+    fn each_finding_is_one_line_with_what_to_do_where_a_format_is_asked_for() {
+        let shown = table(&findings()).render(Some("table")).expect("shown");
         let expected = "\
 VERDICT   CODE      CHECK             NODE      FOUND                                                 WHAT TO DO
 fail      D109      published ports   n2        port 80/tcp is not published: held by nginx (pid 7)   stop that program
