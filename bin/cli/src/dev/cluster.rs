@@ -152,23 +152,24 @@ impl Cluster {
         let Some(node) = self.nodes.iter_mut().find(|node| node.name == *name) else {
             return Err(format!("there is no node {name} here; there are {}", all.join(", ")));
         };
+        let was_running = node.is_running();
         let said = match request {
             ControlRequest::Kill { .. } => {
                 node.kill().await;
-                format!("killed {name}: its daemon and its tasks")
+                done(request, was_running)
             }
             ControlRequest::KillDaemon { .. } if !node.is_running() => {
                 return Err(format!("the daemon of {name} does not run"));
             }
             ControlRequest::KillDaemon { .. } => {
                 node.kill_daemon().await;
-                format!("killed the daemon of {name}; its tasks run on")
+                done(request, was_running)
             }
             ControlRequest::Restart { .. } => {
                 node.kill_daemon().await;
                 node.start().map_err(|failure| failure.to_string())?;
                 node.ready().await.map_err(|failure| failure.to_string())?;
-                format!("started {name} again")
+                done(request, was_running)
             }
         };
         println!("{said}");
@@ -187,6 +188,21 @@ impl Cluster {
 
     fn record(&self) -> Result<(), Failure> {
         self.place.record(self.nodes.iter().map(Node::record).collect())
+    }
+}
+
+/// What was done for a request, by whether the node's daemon ran.
+fn done(request: &ControlRequest, was_running: bool) -> String {
+    match (request, was_running) {
+        (ControlRequest::Kill { node }, true) => format!("killed {node}: its daemon and its tasks"),
+        (ControlRequest::Kill { node }, false) => {
+            format!("the daemon of {node} did not run; killed the tasks that it had left")
+        }
+        (ControlRequest::KillDaemon { node }, _) => format!("killed the daemon of {node}; its tasks run on"),
+        (ControlRequest::Restart { node }, true) => {
+            format!("killed the daemon of {node} and started it again; its tasks ran on")
+        }
+        (ControlRequest::Restart { node }, false) => format!("started the daemon of {node} again"),
     }
 }
 
@@ -221,6 +237,17 @@ fn word(count: usize, noun: &str) -> String {
 mod tests {
     use super::*;
     use std::cell::Cell;
+
+    #[test]
+    fn what_is_said_is_what_was_done() {
+        let node = || "n2".to_owned();
+        let kill = ControlRequest::Kill { node: node() };
+        assert_eq!(done(&kill, true), "killed n2: its daemon and its tasks");
+        assert_eq!(done(&kill, false), "the daemon of n2 did not run; killed the tasks that it had left");
+        let restart = ControlRequest::Restart { node: node() };
+        assert_eq!(done(&restart, false), "started the daemon of n2 again");
+        assert_eq!(done(&restart, true), "killed the daemon of n2 and started it again; its tasks ran on");
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_leader_without_its_lease_for_a_moment_does_not_fail_the_start() {

@@ -65,7 +65,7 @@ enum Command {
         #[arg(long)]
         daemon: bool,
     },
-    /// Start the daemon of a node again
+    /// Start the daemon of a node again; one that runs is killed first, and its tasks run on
     Restart {
         /// Its name: n1, n2, …
         node: String,
