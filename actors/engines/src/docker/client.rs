@@ -149,7 +149,15 @@ impl Client {
 
 /// Connects to the engine at `socket`, agrees on a version of the API, and checks that it is in no swarm.
 async fn connect(socket: &Path) -> Result<(Docker, Api), ConnectError> {
-    let absent = |why: CallError| ConnectError::Absent { socket: socket.into(), why: why.to_string() };
+    let absent = |why: CallError| {
+        let why = match why {
+            // The sentence around it names the socket and says that no engine answers there.
+            _ if !socket.exists() => "there is no such socket".into(),
+            CallError::Absent(words) | CallError::Broken(words) => words,
+            other => other.to_string(),
+        };
+        ConnectError::Absent { socket: socket.into(), why }
+    };
     let path = socket.to_string_lossy();
     let open = |api: Api| Docker::connect_with_unix(&path, BOLLARD_TIMEOUT_S, &api.client());
     let docker = open(Api::OLDEST).map_err(|why| absent(why.into()))?;
@@ -382,6 +390,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("docker.sock");
         let why = connect(&socket).await.expect_err("nothing is there").to_string();
-        assert!(why.starts_with(&format!("no Docker Engine answers at {}: ", socket.display())), "{why}");
+        assert_eq!(why, format!("no Docker Engine answers at {}: there is no such socket", socket.display()));
+        drop(UnixListener::bind(&socket).expect("bound"));
+        let why = connect(&socket).await.expect_err("nobody listens").to_string();
+        assert_eq!(why.matches("Docker Engine").count(), 1, "{why}");
     }
 }
