@@ -108,6 +108,13 @@ pub mod texts {
          no fault tolerance, and poses a high risk to lose control over the cluster.\n         Refer to \
          https://docs.docker.com/engine/swarm/admin_guide/ to configure the\n         Swarm for fault-tolerance.";
 
+    /// Refusal of a whole command of Swarm's that Essaim does not have yet: there is nothing to leave out of it. `way` says
+    /// what to do instead; it may be empty.
+    pub fn missing(command: &str, way: &str) -> Refusal {
+        let way = if way.is_empty() { String::new() } else { format!(": {way}") };
+        Refusal::new(RefusalKind::Unsupported, format!("Essaim does not have {command} yet{way}"))
+    }
+
     /// Refusal of a setting of Swarm's that has no effect in Essaim yet.
     pub fn unsupported(setting: &str) -> Refusal {
         Refusal::new(RefusalKind::Unsupported, format!("{setting} is not supported by Essaim yet; leave it out"))
@@ -117,6 +124,16 @@ pub mod texts {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_that_is_not_there_is_told_apart_from_a_flag() {
+        assert_eq!(
+            texts::missing("docker swarm ca --rotate", "").text,
+            "Essaim does not have docker swarm ca --rotate yet"
+        );
+        assert!(texts::missing("x", "do y").text.ends_with(" yet: do y"));
+        assert!(texts::unsupported("--autolock").text.ends_with("leave it out"));
+    }
 
     #[test]
     fn an_invalid_constraint_has_the_status_that_swarm_gives_it() {

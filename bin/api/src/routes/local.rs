@@ -51,7 +51,7 @@ pub(super) async fn answer(State(face): State<Face>, request: Request) -> Answer
         (&Method::POST, "/networks/create") => only_local_network(&face, request).await?,
         (&Method::POST, "/volumes/create") => only_local_volume(request).await?,
         (&Method::PUT, _) if path.starts_with("/volumes/") => {
-            return Err(texts::unsupported("a volume of the cluster (docker volume update)").into());
+            return Err(texts::missing("volumes of the cluster (docker volume update)", "").into());
         }
         _ => request,
     };
@@ -108,12 +108,16 @@ async fn only_local_network(face: &Face, request: Request) -> Result<Request, Re
     Ok(Request::from_parts(parts, Body::from(bytes)))
 }
 
+/// What there is in place of volumes of the cluster.
+const VOLUMES: &str =
+    "without --type, the volume is one of this node, to which essaim.sticky binds the tasks that use it";
+
 /// Refuses a volume of the cluster.
 async fn only_local_volume(request: Request) -> Result<Request, Refused> {
     let (parts, bytes) = body(request).await?;
     let asked: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     if asked.get("ClusterVolumeSpec").is_some_and(|spec| !spec.is_null()) {
-        let refusal: Refusal = texts::unsupported("a volume of the cluster (docker volume create --type)");
+        let refusal: Refusal = texts::missing("volumes of the cluster (docker volume create --type)", VOLUMES);
         return Err(refusal.into());
     }
     Ok(Request::from_parts(parts, Body::from(bytes)))

@@ -135,5 +135,5 @@ pub(super) async fn unlock(State(face): State<Face>) -> Answer {
 }
 
 fn autolock() -> Refusal {
-    texts::unsupported("--autolock")
+    texts::missing("docker swarm unlock-key", "no manager is ever locked, so there is no key")
 }

@@ -105,7 +105,7 @@ async fn networks_and_volumes_of_the_cluster_are_refused_and_local_ones_are_crea
     let answer = create("/volumes/create", r#"{"Name":"x"}"#).await;
     assert!(answer.ends_with(r#"made {"Name":"x"}"#), "{answer}");
     let answer = create("/volumes/create", r#"{"Name":"x","ClusterVolumeSpec":{}}"#).await;
-    assert!(answer.starts_with("HTTP/1.1 501") && answer.contains("volume of the cluster"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 501") && answer.contains("volumes of the cluster"), "{answer}");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@
 use super::container::{read_container, show_container};
 use super::{duration, given, nanos};
 use crate::base::Empty;
-use crate::error::texts::unsupported;
+use crate::error::texts::missing;
 use crate::network::NetworkAttachmentConfig;
 use crate::node::{DiscreteResource, GenericResource, Platform, Resources};
 use crate::service::{
@@ -72,12 +72,15 @@ pub fn show(spec: &model::ServiceSpec) -> ServiceSpec {
 /// containers are supported.
 fn read_task(asked: TaskSpec) -> Result<model::TaskSpec, Refusal> {
     let other = [
-        (asked.plugin_spec.is_some(), "a plugin as a service"),
-        (asked.network_attachment_spec.is_some(), "a network attachment as a service"),
-        (!matches!(asked.runtime.as_str(), "" | "container"), "TaskTemplate.Runtime other than \"container\""),
+        (asked.plugin_spec.is_some(), "plugins as services"),
+        (asked.network_attachment_spec.is_some(), "network attachments as services"),
+        (
+            !matches!(asked.runtime.as_str(), "" | "container"),
+            "services of another TaskTemplate.Runtime than \"container\"",
+        ),
     ];
     if let Some((_, runtime)) = other.iter().find(|(asked, _)| *asked) {
-        return Err(unsupported(runtime));
+        return Err(missing(runtime, ""));
     }
     let Some(container) = asked.container_spec else {
         return Err(Refusal::invalid("TaskSpec: missing runtime"));

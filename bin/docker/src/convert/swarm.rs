@@ -2,7 +2,7 @@
 
 use super::node::read_availability;
 use super::{duration, nanos};
-use crate::error::texts::unsupported;
+use crate::error::texts::{missing, unsupported};
 use crate::swarm::{
     CaConfig, ClusterInfo, Dispatcher, EncryptionConfig, InitRequest, JoinRequest, Orchestration, Raft, SwarmSpec,
     TaskDefaults,
@@ -97,6 +97,11 @@ pub fn read_spec(asked: SwarmSpec, current: &ClusterSpec, rotations: u64) -> Res
     let unsaid = |asked: i64, current: i64| asked == 0 || asked == current;
     let ca = &asked.ca_config;
     let (raft, kept) = (&asked.raft, Some(current.keep_old_snapshots));
+    if ca.force_rotate != 0 && ca.force_rotate != rotations {
+        let way =
+            "nodes' certificates renew themselves; the join tokens can be rotated (docker swarm join-token --rotate)";
+        return Err(missing("docker swarm ca --rotate", way));
+    }
     let without_effect = [
         (!unsaid(asked.dispatcher.heartbeat_period, nanos(current.heartbeat)), "--dispatcher-heartbeat"),
         (raft.snapshot_interval != 0 && raft.snapshot_interval != current.snapshot_interval, "--snapshot-interval"),
@@ -110,7 +115,6 @@ pub fn read_spec(asked: SwarmSpec, current: &ClusterSpec, rotations: u64) -> Res
         (!unsaid(raft.heartbeat_tick, HEARTBEAT_TICK), "Raft.HeartbeatTick"),
         (!ca.external_cas.is_empty(), "--external-ca"),
         (!ca.signing_ca_cert.is_empty() || !ca.signing_ca_key.is_empty(), "--ca-cert"),
-        (ca.force_rotate != 0 && ca.force_rotate != rotations, "swarm ca --rotate"),
         (asked.task_defaults.log_driver.is_some(), "TaskDefaults.LogDriver"),
         (asked.encryption_config.auto_lock_managers, "--autolock"),
     ];
