@@ -9,7 +9,7 @@ use essaim_cluster_tests::harness::{Cluster, Daemon, eventually, sleepers};
 /// What `essaim doctor` on a daemon's machine says: its exit code, and the lines of its table.
 fn doctor(daemon: &Daemon) -> (i32, Vec<String>) {
     let folder = daemon.socket.with_extension("none");
-    let (code, out, _) = daemon.essaim(&["doctor", "--data-dir", &folder.display().to_string()]);
+    let (code, out, _) = daemon.essaim(&["doctor", "--format", "table", "--data-dir", &folder.display().to_string()]);
     // The columns are aligned by spaces.
     let squeezed = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     (code, out.lines().map(squeezed).collect())

@@ -411,9 +411,10 @@ fn a_container_s_port_in_host_mode_without_a_number_gets_one_of_its_engine() {
     cluster.wait_running(done.trim(), 1, &[]);
     let shown = cluster.daemons[0].done("docker service ps --format '{{.Ports}}' web");
     let parts: Vec<_> = shown.trim().split(',').collect();
-    assert_eq!(parts.len(), 4, "{shown}");
+    // An engine may choose another number for version 6.
+    assert!((2..=4).contains(&parts.len()), "{shown}");
     let number = parts[0].strip_prefix("*:").and_then(|it| it.strip_suffix("->80/tcp")).expect("the web server's");
-    assert!(parts[2].ends_with("->53/udp"), "{shown}");
+    assert!(parts.last().is_some_and(|it| it.ends_with("->53/udp")), "{shown}");
     let (server, client) = (at(&cluster, 1, number.parse().expect("a number")), cluster.daemons[0].host.clone());
     eventually("the port leads to the container", || {
         let load = Load::start(server, Some(&client), "whoami ");
@@ -442,5 +443,5 @@ fn a_container_s_port_in_host_mode_is_published_by_its_engine() {
         });
     }
     let ps = cluster.daemons[0].done("docker service ps --format '{{.Ports}}' web");
-    assert_eq!(ps.lines().next(), Some("*:8085->80/tcp,*:8085->80/tcp"), "{ps}");
+    assert_eq!(ps.lines().next(), Some("*:8085->80/tcp"), "{ps}");
 }
