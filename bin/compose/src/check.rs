@@ -149,6 +149,43 @@ pub(crate) fn restore(node: &mut Node, path: &str) {
     }
 }
 
+/// Notices about numbers that stand where a text is wanted and change when they are read: `1.10` becomes `1.1`.
+pub(crate) fn numbers(node: &Node, path: &str, shown: &str, notices: &mut Vec<Notice>) {
+    let texts = matches!(row(path).map(|row| row.form), Some(Form::Pairs | Form::Text));
+    match &node.value {
+        Value::Map(map) => {
+            for (key, node) in map.iter() {
+                let below = row(&under(path, key)).or_else(|| row(&under(path, "*"))).map(|row| row.path);
+                match below {
+                    Some(below) => numbers(node, below, &under(shown, key), notices),
+                    // The values of names that have no rows of their own.
+                    None if texts && node.as_map().is_none() => numbers(node, path, &under(shown, key), notices),
+                    None => (),
+                }
+            }
+        }
+        Value::List(items) => {
+            for (at, item) in items.iter().enumerate() {
+                numbers(item, &format!("{path}[]"), &format!("{shown}[{at}]"), notices);
+            }
+        }
+        // The modes of files are octal numbers, and ports are numbers of people.
+        Value::Scalar(scalar) if texts && scalar.kind != Kind::Text && !path.ends_with(".mode") => {
+            let read = scalar.as_text();
+            if !read.eq_ignore_ascii_case(&scalar.text) {
+                notices.push(Notice {
+                    place: node.place.clone(),
+                    path: shown.to_owned(),
+                    weight: Weight::Read,
+                    why: format!("{} is a number in YAML, and is read as {read}", scalar.text),
+                    instead: format!("write \"{}\" in quotes if the text is meant", scalar.text),
+                });
+            }
+        }
+        Value::Null | Value::Scalar(_) => (),
+    }
+}
+
 /// The path of a key below another.
 pub(crate) fn under(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }

@@ -21,6 +21,9 @@ const FILE_LEN_MAX: usize = 4 << 20;
 /// Files that one application may be read from.
 const FILES_MAX: usize = 256;
 
+/// Variable with the name of the stack, which files may use and the environment may set.
+const NAME: &str = "COMPOSE_PROJECT_NAME";
+
 /// What is read, and how.
 #[derive(Debug, Clone, Default)]
 pub struct Request {
@@ -55,7 +58,7 @@ pub(crate) struct Loader<'a> {
 pub(crate) struct Loaded {
     pub(crate) tree: Node,
     pub(crate) scope: Scope,
-    pub(crate) folder: String,
+    pub(crate) name: String,
 }
 
 impl Scope {
@@ -88,12 +91,46 @@ impl<'a> Loader<'a> {
                 }
             }
         }
-        if let Some(name) = &self.request.name {
-            scope.0.insert("COMPOSE_PROJECT_NAME".to_owned(), name.clone());
-        }
         let files = self.request.files.clone();
+        let name = self.name(&files, &root, &scope)?;
+        scope.0.insert(NAME.to_owned(), name.clone());
         let tree = self.merged(&files, &root, &scope, &mut Vec::new(), None)?;
-        Ok(Loaded { tree, scope, folder: root })
+        Ok(Loaded { tree, scope, name })
+    }
+
+    /// Name of the stack: the one that is asked for, that of the environment, that of the last file that has one, or that
+    /// of the folder. It is known before the files are read whole, since they may use it as a variable.
+    fn name(&self, files: &[String], root: &str, scope: &Scope) -> Outcome<String> {
+        let lookup = |name: &str| scope.lookup(self.source, name);
+        if let Some(name) = self.request.name.clone().or_else(|| lookup(NAME)).filter(|name| !name.is_empty()) {
+            return Ok(name);
+        }
+        let mut found = None;
+        for file in files {
+            let Some(text) = self.text(file, &Place::whole(file), "")? else { continue };
+            for document in yaml::parse(file, &text)? {
+                found = document.get("name").cloned().or(found);
+            }
+        }
+        if let Some(node) = found {
+            let text = values::text(&node, "name")?;
+            if self.request.no_interpolation {
+                return Ok(text);
+            }
+            let name =
+                expand(&text, &lookup, &mut |_| ()).map_err(|wrong| wrong_variable(&wrong, &node.place, "name"))?;
+            let good = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
+                && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c));
+            if !good {
+                let cause = format!("{name:?} cannot be the name of a stack");
+                return Err(values::wrong(&node, "name", cause, "use small letters, digits, dashes and underscores"));
+            }
+            return Ok(name);
+        }
+        let last = root.rsplit('/').next().unwrap_or_default().to_lowercase();
+        let name: String = last.chars().filter(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).collect();
+        let name = name.trim_start_matches(['_', '-']);
+        Ok(if name.is_empty() { "default".to_owned() } else { name.to_owned() })
     }
 
     /// Several files, each merged upon those before it.
@@ -168,6 +205,10 @@ impl<'a> Loader<'a> {
                 values::texts(held, &under(path, "path"))?
             }
         };
+        if let Some(remote) = named.iter().find(|file| file.contains("://") || file.starts_with("git@")) {
+            let cause = format!("{remote} is on another machine, and no file is fetched");
+            return Err(Fault::new(FaultKind::File, &node.place, path, cause, "fetch it, and name the local copy"));
+        }
         let files: Vec<_> = named.iter().map(|file| join(self.source, root, file)).collect();
         let Some(first) = files.first() else {
             return Err(values::wrong(node, path, "the include names no file", "name one or several in `path`"));
@@ -217,6 +258,7 @@ impl<'a> Loader<'a> {
                 self.interpolate(document, "", scope)?;
             }
             check::document(document, self.request.no_interpolation)?;
+            check::numbers(document, "", "", &mut self.notices);
             check::restore(document, "");
             if document.is_null() {
                 *document = Node::map(&document.place);

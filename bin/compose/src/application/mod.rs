@@ -24,7 +24,6 @@ use crate::load::{Loaded, Loader, Request, Scope};
 use crate::show;
 use crate::source::Source;
 use crate::tree::{Kind, Map, Node, Scalar, Value};
-use crate::values;
 
 pub use self::dependency::{Condition, Dependency};
 pub use self::mounts::Mounted;
@@ -103,8 +102,7 @@ struct Context {
 /// One tree with the services that are asked for, and their variables from files put into `environment`.
 fn prepared(source: &dyn Source, request: &Request) -> Outcome<(Node, Vec<Notice>, Context)> {
     let mut loader = Loader::new(source, request);
-    let Loaded { mut tree, scope, folder } = loader.load()?;
-    let name = name(&tree, request, &folder)?;
+    let Loaded { mut tree, scope, name } = loader.load()?;
     let place = tree.place.clone();
     let Some(map) = tree.as_map_mut() else { unreachable!("the loader returns a mapping") };
     map.remove("version");
@@ -137,27 +135,6 @@ fn prepared(source: &dyn Source, request: &Request) -> Outcome<(Node, Vec<Notice
         }
     }
     Ok((tree, loader.notices, Context { name, scope, asleep }))
-}
-
-/// Name of the stack: the one that is asked for, that of the files, or that of the folder.
-fn name(tree: &Node, request: &Request, folder: &str) -> Outcome<String> {
-    if let Some(name) = &request.name {
-        return Ok(name.clone());
-    }
-    if let Some(node) = tree.get("name") {
-        let name = values::text(node, "name")?;
-        let good = name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())
-            && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c));
-        if !good && !request.no_interpolation {
-            let cause = format!("{name:?} cannot be the name of a stack");
-            return Err(values::wrong(node, "name", cause, "use small letters, digits, dashes and underscores"));
-        }
-        return Ok(name);
-    }
-    let last = folder.rsplit('/').next().unwrap_or_default().to_lowercase();
-    let name: String = last.chars().filter(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).collect();
-    let name = name.trim_start_matches(['_', '-']);
-    Ok(if name.is_empty() { DEFAULT_NETWORK.to_owned() } else { name.to_owned() })
 }
 
 /// Takes out the services whose profiles are not asked for, and returns their names.

@@ -2,6 +2,7 @@
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use essaim_compose::{Application, Fault, Notice, Request, Source, Weight};
 
@@ -33,9 +34,13 @@ pub(super) struct Machine;
 impl Source for Machine {
     fn read(&self, path: &str) -> Result<Option<Vec<u8>>, String> {
         if path == "-" {
-            let mut text = Vec::new();
-            std::io::stdin().lock().read_to_end(&mut text).map_err(|why| why.to_string())?;
-            return Ok(Some(text));
+            // It can be read once, and a file may be asked for twice.
+            static STDIN: OnceLock<Result<Vec<u8>, String>> = OnceLock::new();
+            let read = || {
+                let mut text = Vec::new();
+                std::io::stdin().lock().read_to_end(&mut text).map(|_| text).map_err(|why| why.to_string())
+            };
+            return STDIN.get_or_init(read).clone().map(Some);
         }
         match std::fs::read(path) {
             Ok(bytes) => Ok(Some(bytes)),

@@ -10,6 +10,7 @@ use essaim_compose::application::{Application, Condition, Service};
 use serde_json::Value;
 use tokio::time::sleep;
 
+use super::remove::ENDED;
 use crate::client::{Client, filters};
 use crate::exit::{Exit, Failure};
 use crate::verbs::read::{list, text};
@@ -75,14 +76,15 @@ fn holds(tasks: &[Value], condition: Condition) -> Held {
     let any = |state: &str| tasks.iter().any(|task| text(task, "/Status/State") == state);
     match condition {
         Condition::Started | Condition::Healthy if any("running") || any("complete") => Held::Yes,
-        Condition::Completed if any("complete") => Held::Yes,
         Condition::Completed => {
-            // A failed task that nobody starts again: its service wants no task any more.
-            let ended = |task: &Value| ["failed", "rejected"].contains(&text(task, "/Status/State"));
-            let alive = tasks.iter().any(|task| !ended(task));
-            match tasks.iter().find(|task| ended(task)) {
-                Some(failed) if !alive => Held::Never(format!("has failed ({})", text(failed, "/Status/Err"))),
-                _ => Held::NotYet,
+            let failed = |task: &&Value| ["failed", "rejected"].contains(&text(task, "/Status/State"));
+            let all_ended = tasks.iter().all(|task| ENDED.contains(&text(task, "/Status/State")));
+            match tasks.iter().find(failed) {
+                _ if !all_ended => Held::NotYet,
+                _ if any("complete") => Held::Yes,
+                // A failed task that nobody starts again: its service wants no task any more.
+                Some(failed) => Held::Never(format!("has failed ({})", text(failed, "/Status/Err"))),
+                None => Held::NotYet,
             }
         }
         Condition::Started | Condition::Healthy => Held::NotYet,
@@ -106,6 +108,8 @@ mod tests {
         assert_eq!(held(&["failed", "running"], Condition::Started), Held::Yes);
         assert_eq!(held(&["running"], Condition::Completed), Held::NotYet);
         assert_eq!(held(&["complete"], Condition::Completed), Held::Yes);
+        assert_eq!(held(&["complete", "running"], Condition::Completed), Held::NotYet);
+        assert_eq!(held(&["failed", "complete"], Condition::Completed), Held::Yes);
         assert_eq!(held(&["failed", "starting"], Condition::Completed), Held::NotYet);
         assert_eq!(held(&["failed"], Condition::Completed), Held::Never("has failed (exit 1)".to_owned()));
         assert_eq!(held(&[], Condition::Started), Held::NotYet);
