@@ -170,7 +170,9 @@ pub(crate) fn numbers(node: &Node, path: &str, shown: &str, notices: &mut Vec<No
             }
         }
         // The modes of files are octal numbers, and ports are numbers of people.
-        Value::Scalar(scalar) if texts && scalar.kind != Kind::Text && !path.ends_with(".mode") => {
+        Value::Scalar(scalar)
+            if texts && scalar.kind != Kind::Text && !path.ends_with(".mode") && path != "version" =>
+        {
             let read = scalar.as_text();
             if !read.eq_ignore_ascii_case(&scalar.text) {
                 notices.push(Notice {
