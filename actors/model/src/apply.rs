@@ -52,6 +52,7 @@ impl State {
                     if !draft.specs.ptr_eq(&self.specs) {
                         draft.drop_former_payloads(&mut events);
                     }
+                    draft.end_quarantine();
                     *self = draft;
                     Outcome::Done(position.index)
                 }

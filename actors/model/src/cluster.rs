@@ -1,7 +1,7 @@
 //! The cluster object: the identity of the cluster, its root of trust, its join secrets, and the settings that hold for
 //! all nodes.
 
-use crate::{EngineKind, Labels, Meta, Refusal};
+use crate::{AddressPools, EngineKind, Labels, Meta, Refusal};
 use bincode::{Decode, Encode};
 use essaim_wire::record;
 use essaim_wire::{ClusterId, Level, Lineage, Role, Timestamp};
@@ -30,8 +30,10 @@ pub struct Cluster {
     /// Latest expiry of the certificates that were issued with a longer lifetime than the present one. Written by
     /// `apply` when `spec.certificate_expiry` changes; zero until then.
     pub issued_until: Timestamp,
+    /// Where the subnets of networks come from.
+    pub pools: AddressPools,
 }
-record!(Cluster { 1: id, lineage, meta, spec, authority, join, default_engine, level, issued_until });
+record!(Cluster { 1: id, lineage, meta, spec, authority, join, default_engine, level, issued_until, pools });
 
 impl Cluster {
     /// The time at which every certificate issued until `now` has expired, whatever its lifetime was when it was

@@ -6,6 +6,7 @@ use crate::*;
 use essaim_wire::{
     ClusterId, Generation, Index, Level, Lineage, NodeId, Reachability, RequestId, Role, Term, Timestamp,
 };
+use std::collections::BTreeMap;
 
 /// One GiB in bytes.
 pub const GIB: u64 = 1 << 30;
@@ -22,6 +23,7 @@ pub fn cluster() -> Cluster {
         default_engine: EngineKind::Process,
         level: Level::NEWEST,
         issued_until: Timestamp::default(),
+        pools: AddressPools::default(),
     }
 }
 
@@ -45,6 +47,21 @@ pub fn volume(name: &str) -> Mounts {
 pub fn create_secret(id: u128, name: &str, data: &[u8]) -> Change {
     let spec = SecretSpec { name: name.into(), labels: Labels::new(), data: data.into() };
     Change::PutObject(Box::new(AnyPut::Secret(Put { id: SecretId::from_bits(id), expect: None, spec })))
+}
+
+/// A network of this name with this VNI and this subnet, whose gateway is the first address.
+pub fn network(name: &str, vni: u32, subnet: &str) -> Network {
+    let subnet = Subnet::parse(subnet).expect("a subnet");
+    let asked = NetworkSpec::named(Name::parse(name).expect("a name"));
+    let gateway = subnet.address(*subnet.hosts().start());
+    let subnets = vec![NetworkSubnet { subnet, range: None, gateway, auxiliary: BTreeMap::new() }];
+    Network { asked, allocation: Allocation { vni, subnets } }
+}
+
+/// The creation of a network.
+pub fn create_network(id: u128, network: Network) -> Change {
+    let id = NetworkId::from_bits(id);
+    Change::PutObject(Box::new(AnyPut::Network(Put { id, expect: None, spec: network })))
 }
 
 /// A ready worker whose id is `number`, with four processors and eight GiB; its host name is `n` followed by the

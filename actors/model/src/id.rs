@@ -1,4 +1,4 @@
-//! Ids of services, tasks, secrets and configs. The ids of nodes and clusters are defined in `wire`, because transport needs
+//! Ids of services, tasks, secrets, configs and networks. The ids of nodes and clusters are defined in `wire`, because transport needs
 //! them too.
 
 use bincode::{Decode, Encode};
@@ -22,6 +22,11 @@ essaim_wire::id! {
 essaim_wire::id! {
     /// Id of a config, from its creation until it is removed.
     ConfigId
+}
+
+essaim_wire::id! {
+    /// Id of a network, from its creation until it is removed.
+    NetworkId
 }
 
 /// Which payload: that of a secret or of a config. An id has one payload for ever.
@@ -53,4 +58,4 @@ impl fmt::Display for PayloadId {
 }
 
 #[cfg(test)]
-essaim_wire::golden_bytes!("id": ServiceId, TaskId, ConfigId, SecretId, PayloadId);
+essaim_wire::golden_bytes!("id": ServiceId, TaskId, ConfigId, SecretId, NetworkId, PayloadId);

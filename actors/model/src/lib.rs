@@ -10,9 +10,10 @@
 //!
 //! In suggested reading order:
 //!
-//! - [`id`], [`meta`]: ids of services, tasks, secrets and configs; versions, labels and names.
+//! - [`id`], [`meta`]: ids of services, tasks and plain nouns; versions, labels and names. [`subnet`]: ranges of addresses.
 //! - [`cluster`], [`node`], [`service`], [`task`]: the objects. `task` has the table of legal steps.
-//! - [`noun`]: what all plain nouns share; beside it one file for each (`config`, `secret`). [`payload`]: their bytes.
+//! - [`noun`]: what all plain nouns share; beside it one file for each (`config`, `secret`, `network`). [`payload`]: bytes of
+//!   configs and secrets. [`pool`]: where the subnets of networks come from. [`quarantine`]: what removed networks had.
 //! - [`signal`]: the one table of signals. [`port`]: protocols and numbers of ports.
 //! - [`placement`]: constraints, as they are written and as they match. [`generic`]: generic resources.
 //! - [`change`], [`event`], [`refusal`]: what goes into `apply` and what comes out.
@@ -36,13 +37,16 @@ pub mod node;
 pub mod noun;
 pub mod payload;
 pub mod placement;
+pub mod pool;
 pub mod port;
+pub mod quarantine;
 pub mod refusal;
 pub mod requests;
 pub mod service;
 pub mod signal;
 pub mod snapshot;
 pub mod state;
+pub mod subnet;
 pub mod task;
 pub mod unpublished;
 
@@ -51,19 +55,22 @@ pub use change::{Change, Founding, Outcome, Position, Proposal, RollbackCause};
 pub use cluster::{Cluster, ClusterSpec, JoinSecrets, RootCa, TASK_HISTORY_MAX};
 pub use event::Event;
 pub use generic::{GenericStock, Stock};
-pub use id::{ConfigId, PayloadId, SecretId, ServiceId, TaskId};
+pub use id::{ConfigId, NetworkId, PayloadId, SecretId, ServiceId, TaskId};
 pub use meta::{InvalidName, Labels, Meta, Name};
 pub use node::{
     Availability, Departure, EngineKind, Hardware, MISSING_MAX, ManagerStatus, Node, NodeDescription, NodeSpec,
     Platform, Plugin,
 };
 pub use noun::config::ConfigSpec;
+pub use noun::network::{Allocation, IpamConfig, Network, NetworkSpec, NetworkSubnet};
 pub use noun::payload::PayloadNoun;
 pub use noun::secret::SecretSpec;
 pub use noun::{AnyId, AnyObject, AnyPut, Noun, Object, Put};
 pub use payload::Payload;
 pub use placement::{Constraint, ConstraintKey, ConstraintOp, InvalidConstraint, Placement, SpreadOver};
+pub use pool::AddressPools;
 pub use port::{HostPort, PortKey, PortProtocol, UNPUBLISHED_MAX, UNPUBLISHED_WHY_MAX, UnpublishedPort};
+pub use quarantine::Quarantined;
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{
     ContainerSpec, EndpointSpec, FailureAction, Image, IngressPort, JobStatus, LogDriver, Mode, PortConfig,
@@ -72,5 +79,6 @@ pub use service::{
 };
 pub use signal::{Signal, UnknownSignal};
 pub use state::State;
+pub use subnet::Subnet;
 pub use task::{Assigned, ContainerId, Desired, Health, Observed, Slot, Task, TaskState, WrittenOff};
 pub use unpublished::{THIS_DAEMON, Unpublished};

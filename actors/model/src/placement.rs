@@ -12,12 +12,11 @@
 //! where a missing part counts as 0 and a leading `v` is ignored; a version with a suffix (`1.2-rc1`) comes before the
 //! one without. So `1.10` is newer than `1.9`. A node whose value is neither a number nor a version fails.
 
-use crate::{Node, Platform};
+use crate::{Node, Platform, Subnet};
 use bincode::{Decode, Encode};
 use essaim_wire::{Level, record};
 use std::cmp::Ordering;
 use std::fmt;
-use std::net::IpAddr;
 use std::str::FromStr;
 
 /// Where the tasks of a service may run.
@@ -291,36 +290,6 @@ fn is_like(text: &[u8], pattern: &[u8]) -> bool {
         }
     }
     pattern[in_pattern..].iter().all(|byte| *byte == b'*')
-}
-
-/// An address with the number of its bits that count: all of them for a single address.
-struct Subnet {
-    base: IpAddr,
-    bits: u32,
-}
-
-impl Subnet {
-    fn parse(text: &str) -> Option<Self> {
-        let (base, bits) = match text.split_once('/') {
-            Some((base, bits)) => (base, Some(bits.parse::<u32>().ok()?)),
-            None => (text, None),
-        };
-        let written: IpAddr = base.parse().ok()?;
-        let base = written.to_canonical();
-        let (most, mapped) = (if written.is_ipv4() { 32 } else { 128 }, written.is_ipv6() && base.is_ipv4());
-        let bits = bits.unwrap_or(most);
-        let bits = if mapped { bits.checked_sub(96)? } else { bits };
-        (bits <= if base.is_ipv4() { 32 } else { 128 }).then_some(Self { base, bits })
-    }
-
-    fn contains(&self, ip: IpAddr) -> bool {
-        let (a, b, length) = match (self.base, ip) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
-            (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),
-            _ => return false,
-        };
-        self.bits == 0 || (a ^ b) >> (length - self.bits) == 0
-    }
 }
 
 impl Platform {

@@ -6,7 +6,10 @@
 //! hash.
 
 use crate::state::KeptSpec;
-use crate::{AnyObject, Cluster, Node, Outcome, Position, Service, ServiceId, ServiceSpec, Slot, State, Task};
+use crate::{
+    Allocation, AnyObject, Cluster, NetworkId, Node, Outcome, Position, Service, ServiceId, ServiceSpec, Slot, State,
+    Task,
+};
 use bincode::{Decode, Encode};
 use essaim_wire::{Generation, Index, NodeId, Sum, Timestamp, encode};
 use std::sync::Arc;
@@ -54,6 +57,8 @@ pub enum Piece {
     Object(AnyObject),
     /// A slot of a service, and the node on which its data is.
     Home(ServiceId, Slot, NodeId),
+    /// A removed network, the time of its removal, and what it had, which no other network gets for a while.
+    Quarantined(NetworkId, Timestamp, Arc<Allocation>),
 }
 
 impl State {
@@ -79,6 +84,7 @@ impl State {
             .chain(self.plans.iter().map(|(id, index)| Piece::Plan(*id, *index)))
             .chain(self.objects().map(Piece::Object))
             .chain(self.homes.iter().map(|((id, slot), node)| Piece::Home(*id, *slot, *node)))
+            .chain(self.quarantine.iter().map(|((at, id), had)| Piece::Quarantined(*id, *at, Arc::clone(had))))
     }
 
     /// Inserts a piece. Pieces may come in any order in which a spec precedes the tasks that follow it.
@@ -120,6 +126,9 @@ impl State {
             Piece::Object(object) => self.tables.insert(object),
             Piece::Home(id, slot, node) => {
                 self.homes.insert((id, slot), node);
+            }
+            Piece::Quarantined(id, at, allocation) => {
+                self.quarantine.insert((at, id), allocation);
             }
         }
     }

@@ -7,8 +7,8 @@
 use crate::noun::Tables;
 use crate::requests::Requests;
 use crate::{
-    AnyObject, Cluster, ConfigSpec, EngineKind, IngressPort, Node, Noun, Object, Payload, PayloadId, PortKey, Position,
-    SecretSpec, Service, ServiceId, ServiceSpec, Slot, Task, TaskId,
+    Allocation, AnyObject, Cluster, ConfigSpec, EngineKind, IngressPort, NetworkId, Node, Noun, Object, Payload,
+    PayloadId, PortKey, Position, SecretSpec, Service, ServiceId, ServiceSpec, Slot, Task, TaskId,
 };
 use essaim_wire::{Index, NodeId, Removals, Role, Timestamp};
 use imbl::{OrdMap, OrdSet};
@@ -40,6 +40,8 @@ pub struct State {
     pub(crate) tasks_by_service: OrdSet<(ServiceId, Slot, TaskId)>,
     pub(crate) tasks_by_node: OrdSet<(NodeId, TaskId)>,
     pub(crate) tables: Tables,
+    /// What each removed network had, by the time of its removal.
+    pub(crate) quarantine: OrdMap<(Timestamp, NetworkId), Arc<Allocation>>,
     /// The nodes that are managers now: at most seven among ten thousand.
     pub(crate) manager_nodes: OrdSet<NodeId>,
     /// The services that publish a port under a number, by that number.

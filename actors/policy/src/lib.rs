@@ -16,12 +16,14 @@
 //! - [`liveness`]: which verdicts about nodes are committed, and how fast lost tasks may be replaced (the brake).
 //! - [`assignment`]: the tasks that one node is told of. [`backends`](mod@backends): the tasks behind published ports.
 //! - [`history`]: which records to forget.
+//! - [`network`]: which VNI, subnets and addresses a network is given.
 
 pub mod assignment;
 pub mod backends;
 mod enforce;
 pub mod history;
 pub mod liveness;
+pub mod network;
 pub mod place;
 pub mod plan;
 pub mod reconcile;

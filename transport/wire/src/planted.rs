@@ -105,11 +105,15 @@ pub enum Bug {
     PortsToldOnce,
     /// A slot of a service with `essaim.sticky` starts on another node while the node with its data is away.
     DataLeftBehind,
+    /// A new network gets the VNI and the subnet of one that was removed a moment ago.
+    SubnetReusedAtOnce,
+    /// Of two networks that are created at the same moment both are kept, with the same VNI and subnet.
+    OverlapNotRefused,
 }
 
 impl Bug {
     /// All planted bugs.
-    pub const ALL: [Self; 46] = [
+    pub const ALL: [Self; 48] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -156,6 +160,8 @@ impl Bug {
         Self::DoorStaysOpen,
         Self::PortsToldOnce,
         Self::DataLeftBehind,
+        Self::SubnetReusedAtOnce,
+        Self::OverlapNotRefused,
     ];
 
     /// Name of the bug, for a table or a command line.
@@ -207,6 +213,8 @@ impl Bug {
             Self::DoorStaysOpen => "door-stays-open",
             Self::PortsToldOnce => "ports-told-once",
             Self::DataLeftBehind => "data-left-behind",
+            Self::SubnetReusedAtOnce => "subnet-reused-at-once",
+            Self::OverlapNotRefused => "overlap-not-refused",
         }
     }
 

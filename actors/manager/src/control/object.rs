@@ -76,7 +76,7 @@ impl Control {
 fn behind<N: PayloadNoun>(state: &State, name: &str) -> Vec<String> {
     let former: Vec<_> = state.all::<N>().filter(|it| it.spec.is_former() && it.spec.base_name() == name).collect();
     let uses = |service: &&Arc<Service>| {
-        !service.spec.mode.is_job() && former.iter().any(|it| N::is_used_by(it.id, &service.spec))
+        !service.spec.mode.is_job() && former.iter().any(|it| N::is_used_by(it, &service.spec))
     };
     state.services().filter(uses).map(|it| it.spec.name.to_string()).collect()
 }

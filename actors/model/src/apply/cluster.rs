@@ -13,6 +13,7 @@ impl State {
             return Err(Refusal::new(RefusalKind::AlreadyInCluster, "this log already belongs to a cluster"));
         }
         founding.cluster.spec.check()?;
+        founding.cluster.pools.check()?;
         let mut cluster = founding.cluster.clone();
         cluster.meta = Meta::new(self.applied.index, self.at);
         let cluster = Arc::new(cluster);

@@ -19,6 +19,7 @@ impl State {
 
     pub(super) fn remove_object(&mut self, id: AnyId, events: &mut Vec<Event>) -> Made {
         let replaced = self.tables.remove(id, self.services.values())?;
+        replaced.old.iter().for_each(|removed| self.put_into_quarantine(removed));
         events.push(event(replaced));
         Ok(())
     }

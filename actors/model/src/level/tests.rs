@@ -10,8 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 /// their order. A new variant or version is added at the end of its line, with a level that no release has yet
 /// ([`Level::NEWEST`]), and [`Change::level`] returns that level for a change that contains it.
 const LEVELS: &[(&str, &[u16])] = &[
-    ("AnyId", &[2; 2]),
-    ("AnyPut", &[2; 2]),
+    ("AddressPools", &[1]),
+    ("Allocation", &[2]),
+    ("AnyId", &[2; 3]),
+    ("AnyPut", &[2; 3]),
     ("AppArmor", &[1; 2]),
     ("Assigned", &[1; 2]),
     ("Availability", &[1; 3]),
@@ -40,6 +42,7 @@ const LEVELS: &[(&str, &[u16])] = &[
     ("HealthTest", &[1; 4]),
     ("HostPort", &[1]),
     ("IpAddr", &[1; 2]),
+    ("IpamConfig", &[2]),
     ("Isolation", &[1; 3]),
     ("LogDriver", &[1]),
     ("ManagerStatus", &[1]),
@@ -47,7 +50,10 @@ const LEVELS: &[(&str, &[u16])] = &[
     ("Mode", &[1; 4]),
     ("Mount", &[1]),
     ("MountSource", &[1; 6]),
+    ("Network", &[2]),
     ("NetworkAttachment", &[1]),
+    ("NetworkSpec", &[2]),
+    ("NetworkSubnet", &[2]),
     ("Node", &[1]),
     ("NodeDescription", &[1]),
     ("NodeSpec", &[1]),
@@ -94,7 +100,7 @@ const LEVELS: &[(&str, &[u16])] = &[
 ];
 
 /// Number of variants and versions of the first level. The first level is complete: what is new has a higher one.
-const OF_THE_FIRST_LEVEL: usize = 170;
+const OF_THE_FIRST_LEVEL: usize = 171;
 
 fn listed(name: &str, place: u32) -> Option<Level> {
     let (_, levels) = LEVELS.iter().find(|(listed, _)| *listed == name)?;

@@ -12,17 +12,20 @@
 //! - [`config`]: configs, bytes that tasks read.
 //! - [`secret`]: secrets, bytes that tasks read and nobody else.
 //! - [`payload`]: what configs and secrets have in common.
+//! - [`network`]: networks, which also have what managers gave them.
 
 pub mod config;
+pub mod network;
 pub mod payload;
 pub mod secret;
 
-use crate::{ConfigId, Labels, Meta, Refusal, RefusalKind, SecretId, Service, ServiceSpec};
+use crate::{ConfigId, Labels, Meta, NetworkId, Refusal, RefusalKind, SecretId, Service, ServiceSpec};
 use bincode::{Decode, Encode};
 use config::ConfigSpec;
 use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{Index, InvalidId, Level, Timestamp};
 use imbl::{OrdMap, OrdSet};
+use network::Network;
 use secret::SecretSpec;
 use std::fmt;
 use std::str::FromStr;
@@ -32,6 +35,7 @@ nouns! {
     // The order of the lines is that of the variants on disk: append new lines at the end.
     Config(ConfigSpec, ConfigId) in configs;
     Secret(SecretSpec, SecretId) in secrets;
+    Network(Network, NetworkId) in networks;
 }
 
 /// A plain noun: its spec, which operators set, and the rules for it.
@@ -65,8 +69,30 @@ pub trait Noun: Registered + fmt::Debug + Clone + PartialEq + Eq + Encode + Send
     /// The spec that results from an update of this spec to `next`, or the refusal of the update.
     fn updated(&self, next: &Self) -> Result<Self, Refusal>;
 
+    /// Refuses an object that cannot be beside `others`: every other object of the noun. The name is compared without it.
+    fn check_beside<'a>(&self, others: impl Iterator<Item = &'a Arc<Object<Self>>>) -> Result<(), Refusal>
+    where
+        Self: 'a,
+    {
+        let _ = others;
+        Ok(())
+    }
+
+    /// The refusal of an object whose name, which is given, or id is taken.
+    fn taken(which: &dyn fmt::Display) -> Refusal {
+        Refusal::new(RefusalKind::AlreadyExists, format!("{} {which} already exists", Self::WORD))
+    }
+
     /// Whether a service with this spec uses the object. An object cannot be removed while a service uses it.
-    fn is_used_by(id: Self::Id, service: &ServiceSpec) -> bool;
+    fn is_used_by(object: &Object<Self>, service: &ServiceSpec) -> bool;
+
+    /// Refuses to remove an object that these services use; there is at least one of them.
+    fn in_use(object: &Object<Self>, users: &[&Service]) -> Refusal {
+        let names: Vec<&str> = users.iter().map(|user| user.spec.name.as_str()).collect();
+        let plural = if names.len() > 1 { "s" } else { "" };
+        let (word, name) = (Self::WORD, object.spec.name());
+        Refusal::invalid(format!("{word} '{name}' is in use by the following service{plural}: {}", names.join(", ")))
+    }
 
     /// Bytes of the object's payload, beside the few hundred that every object takes.
     fn payload_len(&self) -> usize {
@@ -165,12 +191,13 @@ impl<N: Noun> Table<N> {
     fn put(&mut self, put: &Put<N>, (index, at): (Index, Timestamp)) -> Result<Replaced, Refusal> {
         let old = self.object(put.id).cloned();
         let new = match (put.expect, &old) {
-            (None, Some(_)) => return Err(already_exists(N::WORD, put.id)),
+            (None, Some(_)) => return Err(N::taken(&put.id)),
             (None, None) => {
                 put.spec.check()?;
                 if self.named(put.spec.name()).is_some() {
-                    return Err(already_exists(N::WORD, put.spec.name()));
+                    return Err(N::taken(&put.spec.name()));
                 }
+                put.spec.check_beside(self.all())?;
                 Object { id: put.id, meta: Meta::new(index, at), spec: put.spec.clone() }
             }
             (Some(_), None) => return Err(Refusal::not_found(N::WORD, put.id)),
@@ -182,7 +209,7 @@ impl<N: Noun> Table<N> {
                 spec.check()?;
                 let other = self.named(spec.name()).filter(|other| other.id != put.id);
                 if other.is_some() {
-                    return Err(already_exists(N::WORD, spec.name()));
+                    return Err(N::taken(&spec.name()));
                 }
                 let mut meta = old.meta;
                 meta.touch(index, at);
@@ -212,26 +239,13 @@ impl<N: Noun> Table<N> {
     /// Removes an object that none of these services uses. Returns it as it was.
     fn remove<'s>(&mut self, id: N::Id, services: impl Iterator<Item = &'s Arc<Service>>) -> Result<Replaced, Refusal> {
         let Some(old) = self.object(id).cloned() else { return Err(Refusal::not_found(N::WORD, id)) };
-        let users = services.filter(|service| N::is_used_by(id, &service.spec));
-        refuse_used(N::WORD, old.spec.name(), &users.map(|user| user.spec.name.to_string()).collect::<Vec<_>>())?;
+        let users: Vec<&Service> =
+            services.map(|service| &**service).filter(|service| N::is_used_by(&old, &service.spec)).collect();
+        if !users.is_empty() {
+            return Err(N::in_use(&old, &users));
+        }
         self.take(&old);
         Ok(Replaced { old: Some(N::any(old)), new: None })
-    }
-}
-
-fn already_exists(word: &str, which: impl fmt::Display) -> Refusal {
-    Refusal::new(RefusalKind::AlreadyExists, format!("{word} {which} already exists"))
-}
-
-/// Refuses, in Swarm's words, to remove an object that services use.
-fn refuse_used(word: &str, name: &str, users: &[String]) -> Result<(), Refusal> {
-    match users {
-        [] => Ok(()),
-        [one] => Err(Refusal::invalid(format!("{word} '{name}' is in use by the following service: {one}"))),
-        many => {
-            let many = many.join(", ");
-            Err(Refusal::invalid(format!("{word} '{name}' is in use by the following services: {many}")))
-        }
     }
 }
 

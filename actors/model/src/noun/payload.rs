@@ -6,7 +6,7 @@
 //! a spec from before the rotation still means the former version: that is how a rollback goes back. A former version
 //! is removed when no spec that the state keeps names it.
 
-use super::{Noun, Object, Put, Registered, Replaced, Table, already_exists};
+use super::{Noun, Object, Put, Registered, Replaced, Table};
 use crate::{Labels, Payload, PayloadId, Refusal, ServiceSpec};
 use bincode::Encode;
 use essaim_wire::{Index, Level, Timestamp};
@@ -75,8 +75,8 @@ impl<P: PayloadNoun> Noun for P {
         Ok(Self::of(name.into(), labels.clone(), data.clone()))
     }
 
-    fn is_used_by(id: Self::Id, service: &ServiceSpec) -> bool {
-        service.task.container.payloads().any(|used| used == Self::payload_id(id))
+    fn is_used_by(object: &Object<Self>, service: &ServiceSpec) -> bool {
+        service.task.container.payloads().any(|used| used == Self::payload_id(object.id))
     }
 
     fn payload_len(&self) -> usize {
@@ -103,7 +103,7 @@ impl<P: PayloadNoun> Table<P> {
         meta.touch(index, at);
         let spec = P::of(format!("{name}{FORMER}{}", index.0), labels.clone(), former_data.clone());
         if self.named(spec.name()).is_some() {
-            return Err(already_exists(P::WORD, spec.name()));
+            return Err(P::taken(&spec.name()));
         }
         let former = Arc::new(Object { id: from, meta, spec });
         self.take(&old);

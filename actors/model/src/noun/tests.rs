@@ -1,7 +1,6 @@
 //! Tests of the rules that all plain nouns share, with configs as the example.
 
 use super::payload::PayloadNoun;
-use super::refuse_used;
 use crate::apply::tests::World;
 use crate::fixtures::{create_secret, secrets};
 use crate::service::{ConfigReference, ConfigReferences, ConfigTarget};
@@ -120,18 +119,7 @@ fn a_secret_has_data_within_its_own_limit_and_a_name_of_its_own() {
 }
 
 #[test]
-fn an_object_that_is_used_says_who_uses_it() {
-    assert_eq!(refuse_used("config", "site", &[]), Ok(()));
-    let words = |users: &[&str]| {
-        let users: Vec<_> = users.iter().map(|user| (*user).to_owned()).collect();
-        refuse_used("config", "site", &users).expect_err("it is used").text
-    };
-    assert_eq!(words(&["web"]), "config 'site' is in use by the following service: web");
-    assert_eq!(words(&["web", "db"]), "config 'site' is in use by the following services: web, db");
-}
-
-#[test]
-fn a_config_is_not_removed_while_a_service_names_it_and_a_service_names_only_what_is_there() {
+fn an_object_thaot_removed_while_a_service_names_it_and_a_service_names_only_what_is_there() {
     let (mut world, _) = with_site();
     let service = |name: &str, config: &str| {
         let reference = |id| ConfigReference { id, name: config.into(), target: ConfigTarget::Runtime };
@@ -144,6 +132,9 @@ fn a_config_is_not_removed_while_a_service_names_it_and_a_service_names_only_wha
     assert_eq!(world.refused(create(7, service("web", "another"))), "config not found: another");
     world.done(create(7, service("web", "site")));
     assert_eq!(world.refused(remove(1)), "config 'site' is in use by the following service: web");
+    world.done(create(8, service("db", "site")));
+    assert_eq!(world.refused(remove(1)), "config 'site' is in use by the following services: web, db");
+    world.done(Change::RemoveService { id: ServiceId::from_bits(8) });
     world.done(Change::RemoveService { id: ServiceId::from_bits(7) });
     world.done(remove(1));
     assert_eq!(world.refused(create(8, service("web", "site"))), "config not found: site");
