@@ -16,8 +16,9 @@ use crate::handle::{Handle, Parts, Shared, StartError};
 use crate::part::{KeptAddressOptions, PLACE, Part, Place, WORKER_FOLDER, internal};
 use crate::request::{Farewell, InitRequest, JoinRequest};
 use crate::standing::Standing;
+use essaim_manager::Control;
 use essaim_membership::Goodbye;
-use essaim_model::{Change, Refusal, RefusalKind};
+use essaim_model::{Change, Network, NetworkSpec, Noun, Refusal, RefusalKind};
 use essaim_presence::endpoint::{JoinError, Keep, join};
 use essaim_protocol::RoleStatement;
 use essaim_store::{OpenError, Start, Store};
@@ -279,6 +280,9 @@ impl State {
         let replica = part.open_store(opening, &self.myself, &mut self.children).await.map_err(internal)?;
         let store = part.store.clone().ok_or_else(|| internal("the store was not opened"))?;
         store.change(vec![Change::Found(Box::new(founding))], None).await?;
+        if let Some(ingress) = NetworkSpec::of_ingress().filter(|_| self.scope.env.build.level >= Network::LEVEL) {
+            Control::new(store, part.endpoint.clone(), self.scope.clone()).create_network(ingress).await?;
+        }
         // The part is shown only here, when the founding is committed: before it, the state has no cluster to show.
         self.feed(Input::Opened(replica)).await.map_err(internal)?;
         Ok(node)

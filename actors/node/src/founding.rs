@@ -56,6 +56,7 @@ pub(crate) fn found(
             default_engine,
             level: env.build.level,
             issued_until: Timestamp::default(),
+            pools: request.pools.clone(),
         },
         node: Node {
             id: node,

@@ -1,6 +1,6 @@
 //! Requests of an operator that give a node a part in a cluster, and the kinds of farewell.
 
-use essaim_model::{Availability, ClusterSpec};
+use essaim_model::{AddressPools, Availability, ClusterSpec};
 
 /// Request to begin a cluster.
 #[derive(Debug, Clone, Default)]
@@ -13,6 +13,8 @@ pub struct InitRequest {
     pub availability: Availability,
     /// The cluster's settings.
     pub spec: ClusterSpec,
+    /// Where the subnets of networks come from.
+    pub pools: AddressPools,
     /// Begin again as the only manager, with the state that this manager knows: the other managers are gone for good.
     pub force_new_cluster: bool,
 }

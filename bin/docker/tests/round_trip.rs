@@ -4,7 +4,7 @@
 //! (`../shared/docker-api/transcripts`), every body in them is tested as well.
 
 use essaim_docker::convert::spec;
-use essaim_docker::{config, distribution, error, event, info, node, object, service, swarm, task, version};
+use essaim_docker::{config, distribution, error, event, info, network, node, object, service, swarm, task, version};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -51,6 +51,10 @@ survives! {
     a_config_survives: "config" as object::Object<config::ConfigSpec>;
     a_config_spec_survives: "config_spec" as config::ConfigSpec;
     an_answer_to_the_creation_of_an_object_survives: "object_create" as object::Created;
+    a_network_survives: "network" as network::NetworkResource;
+    a_request_for_a_network_survives: "network_create" as network::CreateNetwork;
+    an_answer_to_the_creation_of_a_network_survives: "network_created" as network::Created;
+    an_answer_to_a_prune_of_networks_survives: "network_prune" as network::Pruned;
     an_error_survives: "error" as error::ErrorBody;
 }
 
@@ -181,6 +185,15 @@ fn walk(exchange: &Value, file: &Path) -> usize {
     let response = &exchange["response"]["json"];
     let list = response.as_array().map_or(&[][..], Vec::as_slice);
     match (method, parts.as_slice()) {
+        ("GET", ["networks"]) if ok => list.iter().for_each(|it| check(it, round_trip::<network::NetworkResource>)),
+        ("GET", ["networks", _]) if ok => check(response, round_trip::<network::NetworkResource>),
+        ("POST", ["networks", "create"]) => {
+            check(request, round_trip::<network::CreateNetwork>);
+            if ok {
+                check(response, round_trip::<network::Created>);
+            }
+        }
+        ("POST", ["networks", "prune"]) if ok => check(response, round_trip::<network::Pruned>),
         ("POST", ["swarm", "init"]) => check(request, round_trip::<swarm::InitRequest>),
         ("POST", ["swarm", "join"]) => check(request, round_trip::<swarm::JoinRequest>),
         ("POST", ["swarm", "update"]) => check(request, round_trip::<swarm::SwarmSpec>),

@@ -9,6 +9,7 @@
 mod cluster;
 mod exec;
 mod logs;
+mod network;
 mod node;
 mod object;
 mod service;

@@ -2,9 +2,9 @@
 //! handed on to the machine's Docker Engine as they are.
 //!
 //! What is handed on is a table of first segments and not "all that is left", because an engine must never be told of
-//! services, nodes or secrets by way of this socket (`docker swarm init` would make it a Swarm node of its own). Objects
-//! that Docker spreads over a cluster and that Essaim does not have yet (overlay networks, cluster volumes) are refused
-//! here, before the engine refuses them with the advice to start Swarm.
+//! services, nodes or secrets by way of this socket (`docker swarm init` would make it a Swarm node of its own). Volumes
+//! of the cluster, which Essaim does not have yet, are refused here, before the engine refuses them with the advice to
+//! start Swarm. Networks have routes of their own ([`networks`](super::networks)), which hand on what is the machine's.
 //!
 //! Without an engine, [`absent`] answers.
 
@@ -19,8 +19,6 @@ use axum::response::IntoResponse;
 use essaim_docker::ErrorBody;
 use essaim_docker::error::texts;
 use essaim_model::Refusal;
-use essaim_node::Standing;
-use serde::Deserialize;
 use serde_json::Value;
 
 /// First segments of the paths that concern one machine.
@@ -48,16 +46,20 @@ pub(super) async fn answer(State(face): State<Face>, request: Request) -> Answer
         return Ok((StatusCode::NOT_FOUND, json(&body)).into_response());
     }
     let request = match (request.method(), path.as_str()) {
-        (&Method::POST, "/networks/create") => only_local_network(&face, request).await?,
         (&Method::POST, "/volumes/create") => only_local_volume(request).await?,
         (&Method::PUT, _) if path.starts_with("/volumes/") => {
             return Err(texts::missing("volumes of the cluster (docker volume update)", "").into());
         }
         _ => request,
     };
+    hand_on(&face, request).await
+}
+
+/// The answer of the machine's engine, or the one in its place on a node without an engine.
+pub(super) async fn hand_on(face: &Face, request: Request) -> Answer {
     match &face.engine {
         Some(engine) => engine.hand_on(request).await,
-        None => absent::answer(request.method(), &path),
+        None => absent::answer(request.method(), request.uri().path()),
     }
 }
 
@@ -73,39 +75,6 @@ fn is_local(path: &str) -> bool {
 fn is_dots(segment: &str) -> bool {
     let plain = segment.replace("%2e", ".").replace("%2E", ".");
     plain == "." || plain == ".."
-}
-
-/// The fields of a request for a network that tell where it is to be.
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "PascalCase", default)]
-struct Network {
-    driver: Option<String>,
-    scope: Option<String>,
-    ingress: bool,
-    attachable: bool,
-}
-
-impl Network {
-    /// Whether the network spans the cluster: its driver is Swarm's, or the request says so.
-    fn is_of_the_cluster(&self) -> bool {
-        self.driver.as_deref() == Some("overlay") || self.scope.as_deref() == Some("swarm") || self.ingress
-    }
-}
-
-/// Refuses a network of the cluster; outside of a cluster with the status and the words that Swarm has for it.
-async fn only_local_network(face: &Face, request: Request) -> Result<Request, Refused> {
-    let (parts, bytes) = body(request).await?;
-    // What is no such JSON is for the engine to refuse.
-    let asked: Network = serde_json::from_slice(&bytes).unwrap_or_default();
-    if asked.is_of_the_cluster() {
-        if matches!(face.node.standing(), Standing::Inactive) {
-            return Err(Refused::with_status(StatusCode::FORBIDDEN, texts::no_swarm()));
-        }
-        let driver = asked.driver.as_deref().unwrap_or("overlay");
-        let text = if asked.attachable { " --attachable" } else { "" };
-        return Err(texts::unsupported(&format!("docker network create --driver {driver}{text}")).into());
-    }
-    Ok(Request::from_parts(parts, Body::from(bytes)))
 }
 
 /// What there is in place of volumes of the cluster.
@@ -146,18 +115,5 @@ mod tests {
         ] {
             assert!(!is_local(path), "{path}");
         }
-    }
-
-    #[test]
-    fn a_network_of_the_cluster_is_told_from_a_local_one() {
-        let check = |text: &str, expected: bool| {
-            let asked: Network = serde_json::from_str(text).expect("JSON");
-            assert_eq!(asked.is_of_the_cluster(), expected, "{text}");
-        };
-        check(r#"{"Name":"x","Driver":"overlay","Attachable":true}"#, true);
-        check(r#"{"Name":"x","Scope":"swarm","Driver":"bridge"}"#, true);
-        check(r#"{"Name":"x","Ingress":true}"#, true);
-        check(r#"{"Name":"x","Driver":"bridge","Attachable":true,"Scope":""}"#, false);
-        check(r#"{"Name":"x"}"#, false);
     }
 }

@@ -10,6 +10,7 @@ mod events;
 mod exec;
 mod local;
 mod logs;
+mod networks;
 mod nodes;
 mod objects;
 mod own;
@@ -89,6 +90,7 @@ fn unversioned(face: Face) -> Router {
         .route("/essaim/v1/services/{id}/why", get(own::why))
         .route("/essaim/v1/debug/kill-actor", post(own::kill_actor))
         .merge(configs::router())
+        .merge(networks::router())
         .merge(secrets::router())
         .method_not_allowed_fallback(|| async { message(StatusCode::METHOD_NOT_ALLOWED, "method not allowed") })
         .fallback(local::answer)

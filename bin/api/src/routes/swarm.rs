@@ -41,6 +41,7 @@ pub(super) async fn init(State(face): State<Face>, Json(asked): Json<InitRequest
         advertise: asked.advertise.unwrap_or_default(),
         availability: asked.availability,
         spec: asked.spec,
+        pools: asked.pools,
         force_new_cluster: asked.force_new_cluster,
     };
     let node = face.node.init(request).await?;

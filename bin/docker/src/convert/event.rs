@@ -29,7 +29,10 @@ pub(crate) const FILTERS: [&str; 15] = [
 ];
 
 /// Types of the cluster's events.
-const CLUSTER_TYPES: [&str; 5] = ["config", "node", "secret", "service", TASK];
+const CLUSTER_TYPES: [&str; 6] = ["config", NETWORK, "node", "secret", "service", TASK];
+
+/// Type of the events of networks, which the machine has too.
+const NETWORK: &str = "network";
 
 /// Type of the events of tasks, which Docker does not have.
 const TASK: &str = "task";
@@ -218,7 +221,8 @@ pub fn wants_cluster(filters: &Filters) -> bool {
 
 /// Whether a client with these filters can get events of the machine's engine, which does not know the filter `task`.
 pub fn wants_engine(filters: &Filters) -> bool {
-    let of_types = !filters.has("type") || filters.get("type").any(|kind| !CLUSTER_TYPES.contains(&kind));
+    let of_types =
+        !filters.has("type") || filters.get("type").any(|kind| kind == NETWORK || !CLUSTER_TYPES.contains(&kind));
     let of_scope = !filters.has("scope") || filters.get("scope").any(|scope| scope == "local");
     of_types && of_scope && !filters.has(TASK)
 }
@@ -301,6 +305,7 @@ mod tests {
         check(&[("type", "task")], true, true, false);
         check(&[("task", "web.1")], true, true, false);
         check(&[("type", "container")], false, false, true);
+        check(&[("type", "network")], false, true, true);
         check(&[("type", "container"), ("type", "node")], false, true, true);
         check(&[("scope", "local")], false, false, true);
         check(&[("scope", "swarm")], false, true, false);

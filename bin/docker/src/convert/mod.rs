@@ -7,6 +7,7 @@
 
 mod container;
 pub mod event;
+pub mod network;
 pub mod node;
 pub mod service;
 pub mod spec;

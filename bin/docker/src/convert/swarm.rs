@@ -10,7 +10,7 @@ use crate::swarm::{
 use crate::{ObjectVersion, Time};
 use essaim_model as model;
 use essaim_model::cluster::{LEFT_NODES_KEPT_LABEL, parse_span};
-use essaim_model::{Availability, ClusterSpec, Refusal};
+use essaim_model::{AddressPools, Availability, ClusterSpec, Refusal, Subnet};
 
 /// The listen address that the CLI sends when its user gave none.
 const LISTEN_UNSAID: &str = "0.0.0.0:2377";
@@ -29,8 +29,8 @@ pub fn show(cluster: &model::Cluster) -> ClusterInfo {
         spec: show_spec(&cluster.spec, cluster.authority.rotations),
         tls_info: super::tls::info(&cluster.authority.certificate),
         root_rotation_in_progress: false,
-        default_addr_pool: None,
-        subnet_size: 24,
+        default_addr_pool: shown_pools(&cluster.pools),
+        subnet_size: cluster.pools.prefix.into(),
         data_path_port: 4789,
     }
 }
@@ -49,6 +49,12 @@ pub fn show_nothing() -> ClusterInfo {
         subnet_size: 0,
         data_path_port: 0,
     }
+}
+
+/// The pools that an operator named; `None` as in Swarm when there are none.
+fn shown_pools(pools: &AddressPools) -> Option<Vec<String>> {
+    let shown: Vec<String> = pools.subnets.iter().map(Subnet::to_string).collect();
+    (!shown.is_empty()).then_some(shown)
 }
 
 fn show_spec(spec: &ClusterSpec, rotations: u64) -> SwarmSpec {
@@ -135,16 +141,38 @@ pub struct Init {
     pub force_new_cluster: bool,
     /// Settings of the new cluster.
     pub spec: ClusterSpec,
+    /// Where the subnets of networks come from.
+    pub pools: AddressPools,
+}
+
+/// Prefix length that the docker CLI sends when its user gave none.
+const PREFIX_UNSAID: u32 = 24;
+
+/// Parses the address pools of a request. The prefix length that the docker CLI always sends counts as a choice only beside
+/// pools: then it is what Docker documents. A client that sends none gets the usual one, or that of the smallest pool.
+fn read_pools(asked: Option<Vec<String>>, subnet_size: u32) -> Result<AddressPools, Refusal> {
+    let asked = asked.unwrap_or_default();
+    let parse = |text: &String| {
+        let subnet = Subnet::parse(text).filter(|_| text.contains('/'));
+        subnet.ok_or_else(|| Refusal::invalid(format!("invalid base pool {text}: invalid CIDR address: {text}")))
+    };
+    let subnets = asked.iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+    let unsaid = subnet_size == 0 || (subnet_size == PREFIX_UNSAID && subnets.is_empty());
+    let prefix = if unsaid {
+        subnets.iter().map(Subnet::prefix).fold(AddressPools::default().prefix, u8::max)
+    } else {
+        u8::try_from(subnet_size).unwrap_or(u8::MAX)
+    };
+    let pools = AddressPools { subnets, prefix };
+    pools.check()?;
+    Ok(pools)
 }
 
 /// Parses a request to found a cluster.
 pub fn read_init(asked: InitRequest) -> Result<Init, Refusal> {
-    let pools = asked.default_addr_pool.is_some_and(|pools| !pools.is_empty());
     refuse_first(&[
         (!asked.data_path_addr.is_empty(), "--data-path-addr"),
         (asked.data_path_port != 0, "--data-path-port"),
-        (pools, "--default-addr-pool"),
-        (!matches!(asked.subnet_size, 0 | 24), "--default-addr-pool-mask-length"),
         (asked.auto_lock_managers, "--autolock"),
     ])?;
     Ok(Init {
@@ -153,6 +181,7 @@ pub fn read_init(asked: InitRequest) -> Result<Init, Refusal> {
         availability: read_availability(&asked.availability)?,
         force_new_cluster: asked.force_new_cluster,
         spec: read_spec(asked.spec, &ClusterSpec::default(), 0)?,
+        pools: read_pools(asked.default_addr_pool, asked.subnet_size)?,
     })
 }
 
@@ -217,6 +246,26 @@ mod tests {
         let init = read_init(InitRequest { advertise_addr: String::new(), ..plain[0].clone() }).expect("plain");
         assert_eq!((init.listen, init.advertise, init.force_new_cluster), (None, None, false));
         assert_eq!(init.spec, ClusterSpec::default());
+        assert_eq!(init.pools, AddressPools::default(), "although the CLI sends /24");
+    }
+
+    #[test]
+    fn address_pools_are_those_that_were_named() {
+        let pools = |named: &[&str], size| {
+            let named = named.iter().map(|text| (*text).to_owned()).collect();
+            let read = read_pools(Some(named), size).map_err(|refusal| refusal.text)?;
+            Ok::<_, String>((shown_pools(&read).unwrap_or_default().join(" "), read.prefix))
+        };
+        assert_eq!(pools(&[], 24), Ok((String::new(), 20)));
+        assert_eq!(pools(&[], 0), Ok((String::new(), 20)));
+        assert_eq!(pools(&[], 16), Ok((String::new(), 16)));
+        assert_eq!(pools(&["10.200.0.0/16"], 24), Ok(("10.200.0.0/16".into(), 24)), "what the CLI sends beside a pool");
+        assert_eq!(pools(&["10.200.0.0/22"], 0), Ok(("10.200.0.0/22".into(), 22)));
+        assert_eq!(
+            pools(&["10.200.0.0"], 24),
+            Err("invalid base pool 10.200.0.0: invalid CIDR address: 10.200.0.0".into())
+        );
+        assert!(pools(&[], 300).is_err_and(|text| text.starts_with("subnet size is out of range")));
     }
 
     #[test]
@@ -225,7 +274,7 @@ mod tests {
             .into_iter()
             .find(|init| init.auto_lock_managers)
             .expect("a recorded init with every flag");
-        let refused = read_init(full).expect_err("no address pools yet");
+        let refused = read_init(full).expect_err("no other port for data");
         assert!(refused.text.starts_with("--data-path-port is not supported"), "{}", refused.text);
     }
 

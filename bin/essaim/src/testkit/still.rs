@@ -6,7 +6,7 @@
 //! the cluster go to this store instead, and the test may have it shown as another node or as a worker.
 
 use essaim_manager::Control;
-use essaim_model::{Change, Cluster, ClusterSpec, EngineKind, Founding, Node, Refusal, State};
+use essaim_model::{AddressPools, Change, Cluster, ClusterSpec, EngineKind, Founding, Node, Refusal, State};
 use essaim_node::{Handle, Membership, Standing};
 use essaim_store::{LogBounds, Peers, Pipe, Start, Store, StoreConfig};
 use essaim_system::env::SimDisk;
@@ -25,8 +25,13 @@ pub struct Still {
 
 impl Still {
     /// Makes `node`, a manager of a cluster, the manager of another cluster that `first` founded with these settings and
-    /// whose tasks run on this engine.
-    pub async fn of(node: &Handle, first: Node, spec: ClusterSpec, engine: EngineKind) -> Result<Self, String> {
+    /// address pools, and whose tasks run on this engine.
+    pub async fn of(
+        node: &Handle,
+        first: Node,
+        (spec, pools): (ClusterSpec, AddressPools),
+        engine: EngineKind,
+    ) -> Result<Self, String> {
         let part = node.standing().membership().cloned().ok_or("the node has no part in a cluster")?;
         let real = node.control().map_err(|why| why.to_string())?.last_known();
         let real = real.cluster().ok_or("the node knows no cluster")?;
@@ -48,7 +53,7 @@ impl Still {
         // The watch's guard must not outlive the statement: the store writes through the watch.
         let leads = leadership.wait_for(|it| it.active().is_some()).await.is_ok();
         leads.then_some(()).ok_or("the only manager does not lead")?;
-        let cluster = Cluster { lineage, spec, default_engine: engine, ..(**real).clone() };
+        let cluster = Cluster { lineage, spec, pools, default_engine: engine, ..(**real).clone() };
         let (id, addr) = (first.id, first.addr.unwrap_or(part.advertise));
         let found = Change::Found(Box::new(Founding { cluster, node: first }));
         store.change(vec![found], None).await.map_err(|why| why.to_string())?;

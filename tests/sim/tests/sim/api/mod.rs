@@ -6,6 +6,7 @@
 //! - [`routes`] sends requests that are in no recording.
 //! - [`configs`]: configs, from creation to removal.
 //! - [`secrets`]: what secrets have beyond that.
+//! - [`networks`]: networks, those of the cluster beside those of the machine.
 //! - [`exec`]: programs inside tasks.
 //! - [`logs`]: logs while the cluster changes.
 //! - [`streams`]: events, logs and the journal.
@@ -17,6 +18,7 @@ pub(crate) mod engine;
 mod exec;
 mod jobs;
 mod logs;
+mod networks;
 mod real;
 pub(crate) mod replay;
 mod routes;

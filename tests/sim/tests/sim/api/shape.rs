@@ -35,6 +35,7 @@ const APART: &[&str] = &[
 /// Fields whose values differ from run to run: only their type is compared.
 const VARIES: &[&str] = &[
     "Index",
+    "Created",
     "CreatedAt",
     "UpdatedAt",
     "Timestamp",
@@ -76,7 +77,7 @@ fn walk(path: &str, key: &str, recorded: &Value, ours: &Value, found: &mut Vec<S
         (Value::Array(a), Value::Array(b)) => {
             // Objects of a list are paired by id, since their order does not count: Swarm sorts by ids that it draws,
             // as we do.
-            let id = |value: &Value| value["ID"].as_str().map(str::to_owned);
+            let id = |value: &Value| value["ID"].as_str().or(value["Id"].as_str()).map(str::to_owned);
             for (at, x) in a.iter().enumerate() {
                 let y = match id(x) {
                     Some(own) => b.iter().find(|y| id(y).as_ref() == Some(&own)),
@@ -85,7 +86,8 @@ fn walk(path: &str, key: &str, recorded: &Value, ours: &Value, found: &mut Vec<S
                 match y {
                     Some(y) => walk(&format!("{path}[]"), key, x, y, found),
                     None => {
-                        found.push(format!("{path}[]: {} is missing", if x["ID"].is_string() { &x["ID"] } else { x }))
+                        let named = ["ID", "Name"].iter().map(|field| &x[*field]).find(|it| it.is_string());
+                        found.push(format!("{path}[]: {} is missing", named.unwrap_or(x)));
                     }
                 }
             }

@@ -5,7 +5,7 @@ use essaim::testkit::run::{Run, in_virtual_time};
 use essaim::testkit::still::Still;
 use essaim::testkit::{Draws, Options};
 use essaim_api::{Direct, EngineInside, Host, StreamedReply};
-use essaim_model::{Change, ClusterSpec, EngineKind, ManagerStatus, Node, State};
+use essaim_model::{AddressPools, Change, ClusterSpec, EngineKind, ManagerStatus, Node, State};
 use essaim_node::{Handle, InitRequest, JoinRequest};
 use essaim_wire::{Index, NodeId, Role, Timestamp};
 use serde_json::Value;
@@ -63,17 +63,18 @@ impl Stage {
 
     /// The manager [`SELF`] that has founded a cluster whose state only the test changes.
     pub(crate) async fn manager() -> Self {
-        Self::led_by(manager(SELF, "node1"), ClusterSpec::default(), EngineKind::Process).await
+        let (settings, pools) = (ClusterSpec::default(), AddressPools::default());
+        Self::led_by(manager(SELF, "node1"), settings, pools, EngineKind::Process).await
     }
 
-    /// A manager of a cluster that `first` founded with these settings and this engine, and whose state only the test
-    /// changes.
-    pub(crate) async fn led_by(first: Node, spec: ClusterSpec, engine: EngineKind) -> Self {
+    /// A manager of a cluster that `first` founded with these settings, address pools and this engine, and whose state only
+    /// the test changes.
+    pub(crate) async fn led_by(first: Node, spec: ClusterSpec, pools: AddressPools, engine: EngineKind) -> Self {
         let mut run = Run::new(Options { nodes: 1, managers: 1, checks: false, draws: Draws::NONE, ..Options::of(1) });
         run.world.start(1).await.expect("it starts");
         let real = run.world.running(1).expect("started above");
         real.init(InitRequest::default()).await.expect("a cluster begins");
-        let still = Still::of(&real, first, spec, engine).await.expect("a manager at rest");
+        let still = Still::of(&real, first, (spec, pools), engine).await.expect("a manager at rest");
         Self { run, node: still.handle().clone(), still: Some(still) }
     }
 

@@ -1,5 +1,5 @@
-//! Builds the cluster that a recording shows: the nodes, services, configs, secrets and tasks in its answers, under the same
-//! ids.
+//! Builds the cluster that a recording shows: the nodes, services, configs, secrets, networks and tasks in its answers, under
+//! the same ids.
 //!
 //! Settings that are refused so far (networks, …) are left out of the services.
 
@@ -7,10 +7,11 @@ use super::stage::{NOW, SELF, Stage, manager, worker};
 use essaim_docker::convert::spec;
 use essaim_docker::object::Plain;
 use essaim_docker::service::ServiceSpec as Asked;
+use essaim_model::noun::network::VNI_LIST;
 use essaim_model::{
-    AnyPut, Assigned, Change, ClusterSpec, ConfigSpec, Desired, EngineKind, ManagerStatus, Mode, Node, Observed,
-    Plugin, Put, SecretSpec, ServiceId, ServiceSpec, Slot, State, Task, TaskId, TaskState, UpdateState, UpdateStatus,
-    fixtures,
+    AddressPools, Allocation, AnyPut, Assigned, Change, ClusterSpec, ConfigSpec, Desired, EngineKind, ManagerStatus,
+    Mode, Name, Network, NetworkSpec, NetworkSubnet, Node, Observed, Plugin, Put, SecretSpec, ServiceId, ServiceSpec,
+    Slot, State, Subnet, Task, TaskId, TaskState, UpdateState, UpdateStatus, fixtures,
 };
 use essaim_wire::{Index, NodeId, Reachability, Role};
 use serde_json::Value;
@@ -31,6 +32,8 @@ pub(crate) struct Session {
     services: BTreeMap<String, Value>,
     /// Objects of plain nouns, by the noun's part of the path.
     plain: BTreeMap<String, BTreeMap<String, Value>>,
+    /// Networks of the cluster that were given a subnet.
+    networks: BTreeMap<String, Value>,
     own: Option<String>,
 }
 
@@ -39,14 +42,14 @@ impl Session {
     /// and those known from earlier recordings.
     pub(crate) async fn world(&self, recording: &Value) -> Stage {
         let exchanges = recording["exchanges"].as_array().expect("a recording has exchanges");
-        let Self { nodes, services, plain, .. } = self.before(recording);
+        let Self { nodes, services, plain, networks, .. } = self.before(recording);
         let own = own(exchanges).or(self.own.clone()).and_then(|id| id.parse().ok());
         match recording["swarm"].as_str() {
             Some("inactive") => return Stage::alone().await,
             Some("active/worker") => return Stage::worker().await,
             _ => (),
         }
-        let stage = build(&nodes, &services, &plain, exchanges).await;
+        let stage = build(&nodes, &services, &plain, &networks, exchanges).await;
         let first = stage.node().standing().membership().map(|part| part.node);
         if let Some(node) = own.or(first) {
             stage.pass_for(node, Role::Manager);
@@ -62,6 +65,7 @@ impl Session {
             // From the last answer to the first, so that the state that was shown first prevails.
             see(exchange, "nodes", &mut before.nodes);
             see(exchange, "services", &mut before.services);
+            see_networks(exchange, &mut before.networks);
             for plural in PLAIN {
                 see(exchange, plural, before.plain.entry(plural.to_owned()).or_default());
             }
@@ -72,6 +76,10 @@ impl Session {
                 Some("/services/create") => drop(before.services.remove(made)),
                 Some("/configs/create" | "/secrets/create") => {
                     before.plain.values_mut().for_each(|objects| drop(objects.remove(made)))
+                }
+                Some("/networks/create") => {
+                    let made = exchange["response"]["Id"].as_str().unwrap_or("");
+                    before.networks.remove(made);
                 }
                 _ => (),
             }
@@ -109,6 +117,7 @@ impl Session {
         for exchange in exchanges {
             see(exchange, "nodes", &mut self.nodes);
             see(exchange, "services", &mut self.services);
+            see_networks(exchange, &mut self.networks);
             for plural in PLAIN {
                 see(exchange, plural, self.plain.entry(plural.to_owned()).or_default());
             }
@@ -117,7 +126,10 @@ impl Session {
             let parts: Vec<_> = path.split('/').skip(1).collect();
             let named = |objects: &BTreeMap<String, Value>, text: &str| {
                 let is = |value: &Value| {
-                    value["ID"] == text || value["Spec"]["Name"] == text || value["Description"]["Hostname"] == text
+                    [&value["ID"], &value["Id"], &value["Name"], &value["Spec"]["Name"]]
+                        .into_iter()
+                        .any(|it| it == text)
+                        || value["Description"]["Hostname"] == text
                 };
                 objects.iter().find(|(_, value)| is(value)).map(|(id, _)| id.clone())
             };
@@ -137,6 +149,7 @@ impl Session {
                         }
                     }
                 }
+                (Some("POST"), ["networks", "create"]) if done => self.learn_network(exchange),
                 (Some("POST"), [plural, "create"]) if done && self.plain.contains_key(*plural) => {
                     let id = exchange["response"]["ID"].as_str().expect("an id").to_owned();
                     let spec = exchange["request"].clone();
@@ -152,6 +165,9 @@ impl Session {
                         node["Spec"] = exchange["request"].clone();
                     }
                 }
+                (Some("DELETE"), ["networks", text]) if done => {
+                    named(&self.networks, text).and_then(|id| self.networks.remove(&id));
+                }
                 (Some("DELETE"), ["services", text]) if done => {
                     named(&self.services, text).and_then(|id| self.services.remove(&id));
                 }
@@ -163,6 +179,25 @@ impl Session {
         }
         if recording["swarm"] == "active/manager" {
             self.own = own(exchanges).or(self.own.take());
+        }
+    }
+}
+
+impl Session {
+    /// Adds a network that was created, with what Swarm gives it, until a later answer shows it. Swarm gives nothing to one
+    /// whose subnet another network has.
+    fn learn_network(&mut self, exchange: &Value) {
+        let (mut network, id) = (exchange["request"].clone(), exchange["response"]["Id"].clone());
+        let number = self.networks.len() + 1;
+        if network["IPAM"]["Config"].as_array().is_none_or(Vec::is_empty) {
+            let (subnet, gateway) = (format!("10.0.{number}.0/24"), format!("10.0.{number}.1"));
+            network["IPAM"]["Config"] = serde_json::json!([{"Subnet": subnet, "Gateway": gateway}]);
+        }
+        let subnet = |network: &Value| network["IPAM"]["Config"][0]["Subnet"].clone();
+        if self.networks.values().all(|other| subnet(other) != subnet(&network)) {
+            network["Options"][VNI_LIST] = (4096 + number).to_string().into();
+            (network["Id"], network["Scope"]) = (id.clone(), "swarm".into());
+            self.networks.insert(id.as_str().expect("an id").to_owned(), network);
         }
     }
 }
@@ -185,6 +220,37 @@ fn see(exchange: &Value, noun: &str, kept: &mut BTreeMap<String, Value>) {
             kept.insert(id.to_owned(), object.clone());
         }
     }
+}
+
+/// Adds the networks of the cluster in an answer to `kept`, without those that Swarm could not give a subnet. The cluster
+/// gives a network that was created what the next list shows of it.
+fn see_networks(exchange: &Value, kept: &mut BTreeMap<String, Value>) {
+    let path = exchange["path"].as_str().unwrap_or("");
+    if exchange["method"] != "GET" || exchange["status"] != 200 || path.split(['/', '?']).nth(1) != Some("networks") {
+        return;
+    }
+    let response = &exchange["response"];
+    for network in response.as_array().map_or(std::slice::from_ref(response), Vec::as_slice) {
+        if network["Scope"] == "swarm" && network["Options"].is_object() {
+            kept.insert(network["Id"].as_str().expect("an id").to_owned(), network.clone());
+        }
+    }
+}
+
+/// The creation of a network that the engine showed.
+fn network(shown: &Value) -> AnyPut {
+    let pool = &shown["IPAM"]["Config"][0];
+    let subnet = Subnet::parse(pool["Subnet"].as_str().expect("a subnet")).expect("a subnet");
+    let gateway = pool["Gateway"].as_str().and_then(|text| text.parse().ok()).expect("a gateway");
+    let mut asked = NetworkSpec::named(Name::parse(shown["Name"].as_str().expect("a name")).expect("a name"));
+    asked.attachable = shown["Attachable"] == true;
+    asked.ingress = shown["Ingress"] == true;
+    asked.labels = serde_json::from_value(shown["Labels"].clone()).unwrap_or_default();
+    asked.options = serde_json::from_value(shown["Options"].clone()).unwrap_or_default();
+    let vni = asked.options.remove(VNI_LIST).and_then(|vni| vni.parse().ok()).expect("a VNI");
+    let subnets = vec![NetworkSubnet { subnet, range: None, gateway, auxiliary: BTreeMap::new() }];
+    let id = shown["Id"].as_str().expect("an id").parse().expect("25 characters of base 36");
+    AnyPut::Network(Put { id, expect: None, spec: Network { asked, allocation: Allocation { vni, subnets } } })
 }
 
 /// Id of the node that answered the last `/info` of a recording.
@@ -210,6 +276,7 @@ async fn build(
     shown: &BTreeMap<String, Value>,
     services: &BTreeMap<String, Value>,
     plain: &BTreeMap<String, BTreeMap<String, Value>>,
+    networks: &BTreeMap<String, Value>,
     exchanges: &[Value],
 ) -> Stage {
     let mut nodes: Vec<_> = shown.values().map(node).collect();
@@ -225,7 +292,9 @@ async fn build(
         let expiry = swarm["Spec"]["CAConfig"]["NodeCertExpiry"].as_u64();
         settings.certificate_expiry = expiry.map_or(settings.certificate_expiry, Duration::from_nanos);
     }
-    let stage = Stage::led_by(first, settings, engine_of(exchanges)).await;
+    // The recorded clusters were founded by the CLI, with its prefix length.
+    let pools = AddressPools { subnets: Vec::new(), prefix: 24 };
+    let stage = Stage::led_by(first, settings, pools, engine_of(exchanges)).await;
     for node in nodes {
         stage.change(Change::AcceptNode(Box::new(node))).await;
     }
@@ -238,6 +307,9 @@ async fn build(
             let put = if plural == "configs" { put::<ConfigSpec>(shown) } else { put::<SecretSpec>(shown) };
             stage.change(Change::PutObject(Box::new(put))).await;
         }
+    }
+    for shown in networks.values() {
+        stage.change(Change::PutObject(Box::new(network(shown)))).await;
     }
     for service in services.values() {
         let first = tasks.iter().find(|task| task["ServiceID"] == service["ID"]).map(|task| &task["Spec"]);
