@@ -1,13 +1,15 @@
 //! Clients of a run: they send requests at the same time, and together remember the answers.
 //!
-//! Each client sends one request at a time, to any manager that runs. The requests about each service and config name
-//! are one history ([`history`](crate::testkit::history)): some order of all requests, in which each takes effect once
+//! Each client sends one request at a time, to any manager that runs. The requests about each name of a service, config or
+//! network are one history ([`history`](crate::testkit::history)): some order of all requests, in which each takes effect once
 //! between its question and its answer, must explain every answer. Clients often act at the same moment and on the same
 //! services, so that requests are concurrent. The requests about each node are a history in the same way. And every
 //! answer must come in time, whatever fault is under way.
 //!
 //! Everything that a client sets carries labels that say which request created it and which changed it last, so that
 //! two writes can be told apart in a read.
+
+mod networks;
 
 use crate::testkit::fault::Number;
 use crate::testkit::history::{Answer, Ask, Object, Op, Value};
@@ -22,8 +24,8 @@ use essaim_manager::Control;
 use essaim_model::service::ON_DISCONNECT_LABEL;
 use essaim_model::service::labels::STICKY_LABEL;
 use essaim_model::{
-    Availability, ConfigSpec, FailureAction, Image, Labels, Mode, Refusal, RefusalKind, Service, ServiceId,
-    ServiceSpec, State, UpdateState,
+    Availability, ConfigSpec, FailureAction, Image, Labels, Mode, Network, Noun, Refusal, RefusalKind, Service,
+    ServiceId, ServiceSpec, State, UpdateState,
 };
 use essaim_node::Handle;
 use essaim_wire::{Generation, Index, NodeId, Role};
@@ -97,6 +99,7 @@ struct Memory {
     ops: u64,
     services: BTreeMap<String, Object>,
     configs: BTreeMap<String, Object>,
+    networks: BTreeMap<String, Object>,
     nodes: BTreeMap<NodeId, Object>,
     /// Reads under way: an object whose first request comes meanwhile is part of these reads, too.
     reading: BTreeSet<Op>,
@@ -137,6 +140,7 @@ enum Choice {
     CreateConfig,
     LabelConfig,
     RemoveConfig,
+    Networks,
     Read,
 }
 
@@ -184,7 +188,7 @@ impl Client {
     pub(crate) async fn work(mut self, stop: Arc<AtomicBool>) -> Self {
         while !stop.load(Ordering::Relaxed) {
             self.pause().await;
-            let wish = match self.rng.random_range(0..100u8) {
+            let wish = match self.rng.random_range(0..110u8) {
                 0..16 => Choice::Create,
                 16..36 => Choice::Scale,
                 36..39 if self.draws.containers => Choice::RollBack,
@@ -198,6 +202,7 @@ impl Client {
                 86..89 => Choice::CreateConfig,
                 89..93 => Choice::LabelConfig,
                 93..95 => Choice::RemoveConfig,
+                100..110 => Choice::Networks,
                 _ => Choice::Read,
             };
             self.ask(wish).await;
@@ -287,6 +292,7 @@ impl Client {
                 self.learn_config(&name, op, answer);
             }
             Choice::LabelConfig | Choice::RemoveConfig => self.change_config(&asked, wish).await,
+            Choice::Networks => self.change_networks(&asked).await,
         }
     }
 
@@ -496,6 +502,17 @@ impl Client {
         let stranger = |name: &&str| !memory.configs.contains_key(*name) && !foreign(name);
         let strangers = state.all::<ConfigSpec>().map(|config| config.spec.name.as_str()).filter(stranger);
         wrong.extend(strangers.map(|name| format!("nobody asked for config {name}")));
+        for (name, object) in &mut memory.networks {
+            let shown = state.object_named::<Network>(name).map(|network| value(network.spec.labels()));
+            match shown {
+                Some(None) => wrong.push(format!("network {name} is not what any client asked for")),
+                shown => wrong.extend(object.answer(op, Answer::Saw(shown.flatten())).err()),
+            }
+        }
+        // The founding of a cluster makes the network of published ports.
+        let stranger = |it: &&Network| !it.asked.ingress && !memory.networks.contains_key(it.name());
+        let strangers = state.all::<Network>().map(|network| &network.spec).filter(stranger);
+        wrong.extend(strangers.map(|network| format!("nobody asked for network {}", network.name())));
         for (id, object) in &mut memory.nodes {
             match state.node(*id) {
                 Some(node) => {
@@ -611,6 +628,13 @@ impl Memory {
         op
     }
 
+    /// Begins a request about a network.
+    fn begin_network(&mut self, name: &str, ask: Ask) -> Op {
+        let op = self.next();
+        begin_named(&mut self.networks, &self.reading, name, op, ask);
+        op
+    }
+
     /// Begins a request about a node.
     fn begin_node(&mut self, node: NodeId, name: &str, ask: Ask) -> Op {
         let op = self.next();
@@ -637,7 +661,8 @@ impl Memory {
     }
 
     fn objects(&mut self) -> impl Iterator<Item = &mut Object> {
-        self.services.values_mut().chain(self.configs.values_mut()).chain(self.nodes.values_mut())
+        let named = self.services.values_mut().chain(self.configs.values_mut()).chain(self.networks.values_mut());
+        named.chain(self.nodes.values_mut())
     }
 }
 

@@ -67,6 +67,8 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
         Bug::DoorStaysOpen => &["after it was told to end"],
         Bug::PortsToldOnce => &["publishes the ports"],
         Bug::DataLeftBehind => &["where its data is"],
+        Bug::SubnetReusedAtOnce => &["which was removed"],
+        Bug::OverlapNotRefused => &["as network", "has addresses of network"],
         Bug::ForgottenTaskStays => &["which no manager knows any more"],
     }
 }

@@ -12,6 +12,7 @@
 //! - the state of every manager has the hash of the replayed one.
 
 use super::homes::Homes;
+use super::networks::Networks;
 use super::{course, jobs, retries, returns, updates};
 use crate::testkit::fault::Number;
 use essaim_model::{
@@ -35,6 +36,7 @@ pub struct Agreement {
     log: BTreeMap<Index, (Agreed, Number)>,
     state: State,
     homes: Homes,
+    networks: Networks,
     replica: Replica,
     outcomes: BTreeMap<RequestId, Outcome>,
     /// How far each manager's log was read, with the daemon's generation and the number in the group at that time.
@@ -136,6 +138,7 @@ impl Agreement {
                 let trusts = returns::trust(&before, &self.state, &events, &proposal);
                 self.trusts.extend(trusts.into_iter().map(|trust| (position.term, trust)));
                 wrong.extend(self.homes.judge(&before, &self.state, &events, &proposal));
+                wrong.extend(self.networks.judge(&self.state, &events, self.state.at()));
                 if self.containers {
                     wrong.extend(updates::judge(&before, &self.state, &events, &proposal));
                     wrong.extend(retries::judge(&before, &self.state, &events, &proposal));

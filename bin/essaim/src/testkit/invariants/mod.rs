@@ -17,6 +17,7 @@
 //! - [`returns`]: a dead node is not recorded as reachable again, and no running replacement gives way to its tasks;
 //! - [`liars`]: a node that lies harms only itself;
 //! - [`machines`]: one task of a slot runs, except where the design allows two, and none is started twice;
+//! - [`networks`]: no two networks have anything in common, nor a new one with one that was removed a moment ago;
 //! - [`orders`]: no order is followed by an older one;
 //! - [`payloads`]: a node has no secret that no task of it uses.
 //!
@@ -33,6 +34,7 @@ pub mod jobs;
 pub mod leaders;
 pub mod liars;
 pub mod machines;
+pub mod networks;
 pub mod orders;
 pub mod payloads;
 pub mod retries;
