@@ -4,7 +4,7 @@ use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches, Parser};
 
 use crate::client::{Address, Client, Tls};
 use crate::exit::Failure;
-use crate::verbs::{config, events, exec, node, secret, service, stack, swarm, system, volume};
+use crate::verbs::{config, events, exec, network, node, secret, service, stack, swarm, system, volume};
 use crate::{daemon, dev, observe, whoami};
 
 /// Runs your services on many machines and keeps them running.
@@ -48,6 +48,9 @@ enum Command {
     /// Manage Swarm secrets
     #[command(subcommand)]
     Secret(secret::Command),
+    /// Manage networks of the cluster and of the daemon's machine
+    #[command(subcommand)]
+    Network(network::Command),
     /// Manage volumes of the daemon's machine
     #[command(subcommand)]
     Volume(volume::Command),
@@ -147,6 +150,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Stack(command) => stack::run(&client()?, command).await,
         Command::Config(command) => config::run(&client()?, command).await,
         Command::Secret(command) => secret::run(&client()?, command).await,
+        Command::Network(command) => network::run(&client()?, command).await,
         Command::Volume(command) => volume::run(&client()?, command).await,
         Command::Events(arguments) => events::run(&client()?, arguments).await,
         Command::Exec(arguments) => exec::run(&client()?, arguments).await,
@@ -261,6 +265,14 @@ mod tests {
             "secret ls --filter name=tok",
             "secret inspect --pretty tok",
             "secret rm db_password tok",
+            "network create --driver overlay --opt encrypted exquisite",
+            "network create -d overlay --attachable --subnet 10.88.0.0/24 --gateway 10.88.0.1 --label a=b att",
+            "network ls --filter driver=overlay --no-trunc",
+            "network inspect -v exquisite",
+            "network rm exquisite att",
+            "network prune -f",
+            "network connect --ip 10.88.0.7 att web",
+            "swarm init --default-addr-pool 10.20.0.0/16 --default-addr-pool-mask-length 24",
             "exec -it -u root -w / -e A=b web.1 -- sh -c ls",
             "exec web ls -l",
             "-H unix:///tmp/x.sock info",

@@ -1,6 +1,7 @@
 //! Docker's commands, with docker's words, flags and tables.
 //!
-//! One file for each noun: [`swarm`], [`node`], [`service`], [`stack`], [`config`], [`secret`], [`volume`], [`events`], [`system`] (info, version).
+//! One file for each noun: [`swarm`], [`node`], [`service`], [`stack`], [`config`], [`secret`], [`network`], [`volume`],
+//! [`events`], [`system`] (info, version).
 //! [`drain`] waits until a node has no tasks left, [`tasks`] is the table that `service ps` and `node ps` share,
 //! [`payload`] what configs and secrets share; [`read`] reads the daemon's JSON. Data goes to stdout and progress to stderr, which is the one difference from
 //! docker.
@@ -9,6 +10,7 @@ pub(crate) mod config;
 mod drain;
 pub(crate) mod events;
 pub(crate) mod exec;
+pub(crate) mod network;
 pub(crate) mod node;
 mod payload;
 mod read;
@@ -19,6 +21,8 @@ pub(crate) mod swarm;
 pub(crate) mod system;
 mod tasks;
 pub(crate) mod volume;
+
+use std::io::{BufRead, Write};
 
 use crate::exit::Failure;
 
@@ -63,4 +67,14 @@ pub(crate) async fn each<F: AsyncFn(&str) -> Result<(), Failure>>(names: &[Strin
         }
     }
     missing.report()
+}
+
+/// Asks on stderr whether to go on, and reads one line of stdin.
+pub(crate) fn agrees(warning: &str) -> Result<bool, Failure> {
+    eprint!("{warning}\nAre you sure you want to continue? [y/N] ");
+    let _ = std::io::stderr().flush();
+    let mut line = String::new();
+    let read = std::io::stdin().lock().read_line(&mut line);
+    read.map_err(|why| Failure::error(format!("cannot read the answer: {why}")).next("use --force"))?;
+    Ok(line.trim().eq_ignore_ascii_case("y"))
 }

@@ -63,6 +63,12 @@ pub(crate) struct Init {
     /// Availability of the node
     #[arg(long, value_enum)]
     availability: Option<Availability>,
+    /// Address pool for subnets of networks (CIDR); 10.0.0.0/8 unless set
+    #[arg(long, value_name = "CIDR")]
+    default_addr_pool: Vec<String>,
+    /// Prefix length of a network's subnet; 20 unless set
+    #[arg(long, value_name = "BITS", default_value_t = 0, hide_default_value = true)]
+    default_addr_pool_mask_length: u32,
     #[command(flatten)]
     settings: Settings,
 }
@@ -199,8 +205,8 @@ async fn initialise(client: &Client, init: Init) -> Result<(), Failure> {
         "Spec": spec,
         "AutoLockManagers": init.settings.autolock.unwrap_or(false),
         "Availability": init.availability.map_or("", Availability::word),
-        "DefaultAddrPool": [],
-        "SubnetSize": 24,
+        "DefaultAddrPool": init.default_addr_pool,
+        "SubnetSize": init.default_addr_pool_mask_length,
     });
     let node = client.post("/swarm/init", Some(&body)).await?.json().await?;
     println!("Swarm initialized: current node ({}) is now a manager.\n", node.as_str().unwrap_or(""));

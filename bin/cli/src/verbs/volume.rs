@@ -1,13 +1,11 @@
 //! `essaim volume`: the commands on the volumes of one machine. The daemon hands them on to its Docker Engine; a service
 //! creates the volumes that its tasks mount by itself, on the nodes of its tasks.
 
-use std::io::{BufRead, Write};
-
 use serde_json::{Value, json};
 
 use super::payload::labels;
 use super::read::text;
-use super::{each, label, pair};
+use super::{agrees, each, label, pair};
 use crate::client::{Client, encoded, filters};
 use crate::exit::Failure;
 use crate::show::units::{bytes, natural_order};
@@ -181,16 +179,6 @@ async fn prune(client: &Client, Prune { all, mut filter, force }: Prune) -> Resu
     let pruned = client.post(&format!("/volumes/prune?{}", filters(&filter)), None).await?.json().await?;
     print!("{}", report(&pruned));
     Ok(())
-}
-
-/// Asks on stderr whether to go on, and reads one line of stdin.
-fn agrees(warning: &str) -> Result<bool, Failure> {
-    eprint!("{warning}\nAre you sure you want to continue? [y/N] ");
-    let _ = std::io::stderr().flush();
-    let mut line = String::new();
-    let read = std::io::stdin().lock().read_line(&mut line);
-    read.map_err(|why| Failure::error(format!("cannot read the answer: {why}")).next("use --force"))?;
-    Ok(line.trim().eq_ignore_ascii_case("y"))
 }
 
 fn report(pruned: &Value) -> String {
