@@ -245,7 +245,9 @@ fn services_are_run_in_dockers_words() {
     );
     check("106-service-ps-unsatisfiable", "service ps --no-trunc never", Rule { swaps: PROGRAM, ..READ });
     check("113-service-create-bad-name", "service create -d --name bad␠name sleep", ACT);
-    check("116-service-create-bad-constraint", "service create -d --name badc --constraint foo sleep", ACT);
+    // Which constraint is wrong, and the operators beyond Swarm's.
+    let more = Rule { says_more: Some("constraint expected one operator from ==, !="), ..ACT };
+    check("116-service-create-bad-constraint", "service create -d --name badc --constraint foo sleep", more);
     check("125-service-ps", "service ps whoami", Rule { swaps: PROGRAM, anywhere: true, ..READ });
     check("126-service-ps-json", "service ps whoami --format json", Rule { swaps: PROGRAM, anywhere: true, ..READ });
     check("128-service-ps-missing", "service ps nope", READ);
