@@ -10,6 +10,7 @@ use crate::address::interfaces;
 use crate::carriers::Carriers;
 use crate::holders;
 use essaim_model::PortProtocol;
+use essaim_worker::engine::Connected;
 use essaim_worker::{Arrival, Datagrams, Listener, Sockets};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -119,7 +120,7 @@ impl Listener for Listening {
             let (stream, from) = self.0.async_io(Interest::READABLE, TcpListener::accept).await?;
             let arrival: Arrival = Box::new(move || {
                 stream.set_nonblocking(true)?;
-                Ok(Box::new(TcpStream::from_std(stream)?))
+                Ok(Box::new(Connected::of(TcpStream::from_std(stream)?)))
             });
             Ok((arrival, from))
         }

@@ -11,8 +11,8 @@ use bollard::models::ExecInspectResponse;
 use bytes::Bytes;
 use essaim_model::TaskId;
 use essaim_worker::engine::{
-    Attached, Duplex, EngineError, Exec, ExecError, Executed, Exit, Interactive, LogLine, Packets, Program, Signal,
-    TerminalSize, packets, stream,
+    Attached, Connected, Duplex, EngineError, Exec, ExecError, Executed, Exit, Interactive, LogLine, Packets, Program,
+    Signal, TerminalSize, packets,
 };
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
@@ -80,8 +80,8 @@ impl Interactive for DockerEngine {
     fn dial(&self, task: TaskId, port: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {
         async move {
             let at = SocketAddr::new(self.known_address(task).await?, port);
-            let why = match tokio::time::timeout(QUICK, stream(at)).await {
-                Ok(Ok(connected)) => return Ok(connected),
+            let why = match tokio::time::timeout(QUICK, Connected::to(at)).await {
+                Ok(Ok(connected)) => return Ok(Box::new(connected) as Box<dyn Duplex>),
                 Ok(Err(why)) => why.to_string(),
                 Err(_) => "it does not answer in time".into(),
             };

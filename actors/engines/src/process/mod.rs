@@ -40,8 +40,9 @@ use essaim_model::{
 };
 use essaim_wire::{NodeId, Timestamp};
 use essaim_worker::engine::{
-    Addresses, Adopted, Description, Duplex, Ended, Engine, EngineError, Exec, ExecError, Executed, Interactive,
-    LogLine, LogOptions, Observation, Packets, Payloads, Phase, Progress, Run, Signal, Started, Stats, packets, stream,
+    Addresses, Adopted, Connected, Description, Duplex, Ended, Engine, EngineError, Exec, ExecError, Executed,
+    Interactive, LogLine, LogOptions, Observation, Packets, Payloads, Phase, Progress, Run, Signal, Started, Stats,
+    packets,
 };
 use folder::{Folder, Launch};
 use futures::future::BoxFuture;
@@ -454,7 +455,9 @@ impl Interactive for ProcessEngine {
     fn dial(&self, task: TaskId, port: u16) -> BoxFuture<'_, Result<Box<dyn Duplex>, EngineError>> {
         async move {
             let at = SocketAddr::new(self.address(task)?, port);
-            stream(at).await.map_err(|why| EngineError::Failed(format!("cannot connect to {at}: {why}")))
+            let connected = Connected::to(at).await;
+            let connected = connected.map_err(|why| EngineError::Failed(format!("cannot connect to {at}: {why}")))?;
+            Ok(Box::new(connected) as Box<dyn Duplex>)
         }
         .boxed()
     }

@@ -10,8 +10,6 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use std::fmt;
-use std::io;
-use std::net::SocketAddr;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpStream;
 
@@ -26,28 +24,9 @@ pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
     fn abort(&mut self);
 }
 
-impl Duplex for TcpStream {
-    fn socket(&self) -> Option<&TcpStream> {
-        Some(self)
-    }
-
-    fn abort(&mut self) {
-        // The kernel refuses it for a connection that is gone already.
-        let _ = self.set_zero_linger();
-    }
-}
-
 /// A pipe in memory, of a simulation: it knows no errors, and its other side reads an end.
 impl Duplex for DuplexStream {
     fn abort(&mut self) {}
-}
-
-/// Connects to a TCP port of a task.
-pub async fn stream(at: SocketAddr) -> io::Result<Box<dyn Duplex>> {
-    let connected = TcpStream::connect(at).await?;
-    // TCP_NODELAY sends small answers at once; a connection without it works, too.
-    let _ = connected.set_nodelay(true);
-    Ok(Box::new(connected))
 }
 
 /// A program to execute inside a running task.

@@ -12,10 +12,11 @@
 //!
 //! - [`Run`]: one task, as its engine gets it. [`Progress`]: progress of a long preparation.
 //! - [`Interactive`]: exec, attach and dial, for engines that support them.
-//! - [`Packets`]: datagrams to and from a task.
+//! - [`Connected`]: a TCP connection to a task, or to a client of it. [`Packets`]: datagrams to and from a task.
 //! - [`Addresses`]: a pool of addresses, for engines that give each task one.
 
 mod addresses;
+mod connected;
 mod interactive;
 mod log;
 mod packets;
@@ -23,9 +24,10 @@ mod progress;
 mod run;
 
 pub use addresses::Addresses;
+pub use connected::Connected;
 pub use essaim_model::{HostPort, Signal, UnknownSignal};
 pub use essaim_protocol::{LogLine, LogPlace, LogStream, TerminalSize};
-pub use interactive::{Attached, Duplex, Exec, ExecError, Executed, Interactive, Program, stream};
+pub use interactive::{Attached, Duplex, Exec, ExecError, Executed, Interactive, Program};
 pub use log::LogOptions;
 pub(crate) use packets::with_buffer;
 pub use packets::{Packets, packets};

@@ -177,6 +177,7 @@ fn nonzero(wrote: usize) -> io::Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Connected;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
     use tokio::net::TcpListener;
 
@@ -208,11 +209,11 @@ mod tests {
     }
 
     /// Both ends of a connection over the loopback.
-    async fn connected() -> (TcpStream, TcpStream) {
+    async fn connected() -> (Connected, Connected) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let to = listener.local_addr().expect("bound");
         let (client, accepted) = tokio::join!(TcpStream::connect(to), listener.accept());
-        (client.expect("connected"), accepted.expect("accepted").0)
+        (Connected::of(client.expect("connected")), Connected::of(accepted.expect("accepted").0))
     }
 
     #[tokio::test]
