@@ -142,7 +142,7 @@ impl Actor for MeshActor {
 impl State {
     /// Listens on a port at an address.
     fn publish(&mut self, key: PortKey, address: IpAddr) -> io::Result<AbortHandle> {
-        let carrier = Carrier { mesh: self.mesh.clone(), scope: self.scope.clone() };
+        let carrier = Arc::new(Carrier { mesh: self.mesh.clone(), scope: self.scope.clone() });
         let (sockets, at) = (&self.mesh.shared.sockets, SocketAddr::new(address, key.number));
         Ok(match key.protocol {
             PortProtocol::Tcp => {
@@ -243,7 +243,7 @@ impl State {
 
 /// Accepts the connections of one port at one address.
 async fn accept(
-    carrier: Carrier,
+    carrier: Arc<Carrier>,
     key: PortKey,
     address: IpAddr,
     mut listener: Box<dyn Listener>,
@@ -255,7 +255,7 @@ async fn accept(
             Ok((arrival, from)) => {
                 let between = Ends { client: from, server };
                 let runtime = carrier.mesh.shared.sockets.runtime();
-                drop(runtime.spawn(carry(carrier.clone(), key, arrival, between, ends.clone())));
+                drop(runtime.spawn(carry(Arc::clone(&carrier), key, arrival, between, ends.clone())));
             }
             Err(why) => {
                 let refusals = &carrier.mesh.shared.refusals;
@@ -272,7 +272,7 @@ async fn accept(
 }
 
 /// Carries one connection until it ends, or the mesh does. A port that is published no longer ends no connection.
-async fn carry(carrier: Carrier, key: PortKey, arrival: Arrival, between: Ends, mut ends: watch::Receiver<()>) {
+async fn carry(carrier: Arc<Carrier>, key: PortKey, arrival: Arrival, between: Ends, mut ends: watch::Receiver<()>) {
     // It fails when the machine has no room for the connection, which is closed then.
     let Ok(client) = arrival() else { return };
     tokio::select! {
@@ -283,7 +283,7 @@ async fn carry(carrier: Carrier, key: PortKey, arrival: Arrival, between: Ends, 
 }
 
 /// Gives each datagram that comes to one port at one address to its flow. The flows end with it.
-async fn receive(carrier: Carrier, port: PortKey, address: IpAddr, socket: Arc<dyn Datagrams>) {
+async fn receive(carrier: Arc<Carrier>, port: PortKey, address: IpAddr, socket: Arc<dyn Datagrams>) {
     let _closes = ClosesFlows { mesh: carrier.mesh.clone(), port, address };
     let shared = Arc::clone(&carrier.mesh.shared);
     loop {
@@ -310,7 +310,7 @@ async fn receive(carrier: Carrier, port: PortKey, address: IpAddr, socket: Arc<d
             let number = flows.begin(now, key, way);
             drop(flows);
             let socket = Arc::downgrade(&socket);
-            tokio::spawn(Flow { carrier: carrier.clone(), key, number, socket, arrivals }.run());
+            tokio::spawn(Flow { carrier: Arc::clone(&carrier), key, number, socket, arrivals }.run());
         }
     }
 }

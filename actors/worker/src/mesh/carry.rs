@@ -10,6 +10,7 @@ use essaim_system::Scope;
 use essaim_transport::network::{RecvStream, SendStream};
 use essaim_transport::{BROKEN, Lane, LaneStream};
 use essaim_wire::NodeId;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::io;
 use std::pin::Pin;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// Time that one backend may take to accept a connection, with the dial of its node. A node that has just died does not
@@ -35,7 +37,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const AGAIN: Duration = Duration::from_millis(50);
 
 /// Carries connections that one published port has accepted.
-#[derive(Clone)]
 pub(super) struct Carrier {
     pub(super) mesh: Mesh,
     pub(super) scope: Scope,
@@ -43,7 +44,7 @@ pub(super) struct Carrier {
 
 /// A connection or flow that counts with its backend until this is dropped.
 pub(super) struct Counted {
-    carrier: Carrier,
+    carrier: Arc<Carrier>,
     service: ServiceId,
     task: TaskId,
 }
@@ -103,9 +104,11 @@ pub(super) type Dial<T> = for<'a> fn(&'a Entered, Ends) -> BoxFuture<'a, Result<
 
 impl Carrier {
     /// Carries a connection until its end.
-    pub(super) async fn carry(self, key: PortKey, mut client: Box<dyn Duplex>, ends: Ends) {
+    pub(super) async fn carry(self: Arc<Self>, key: PortKey, mut client: Box<dyn Duplex>, ends: Ends) {
         let Ok(_place) = Arc::clone(&self.mesh.shared.places).try_acquire_owned() else { return client.abort() };
-        match self.find(key, ends, Entered::dial, &mut Vec::new()).await {
+        // Boxed, because an idle connection keeps no room for it.
+        let found = self.find(key, ends, Entered::dial, &mut Vec::new()).boxed().await;
+        match found {
             // Both ends have been told when one has broken.
             Some(Found { reached, counted: _counted }) => drop(self.exchange(client, reached).await),
             None => client.abort(),
@@ -115,22 +118,22 @@ impl Carrier {
     /// Finds a backend for a connection or flow, and the way to it. Backends in `tried` come last; those that were not
     /// reached are added. `None` when none was reached in time.
     pub(super) async fn find<T>(
-        &self,
+        self: &Arc<Self>,
         key: PortKey,
         ends: Ends,
         dial: Dial<T>,
         tried: &mut Vec<TaskId>,
     ) -> Option<Found<T>> {
         let (deadline, mut connect_max) = (Instant::now() + PATIENCE, CONNECT_MAX);
-        let mut changes = self.mesh.shared.changed.subscribe();
+        let mut changes = None;
         loop {
-            changes.borrow_and_update();
+            changes.as_mut().map(watch::Receiver::mark_unchanged);
             // The port may lead elsewhere meanwhile.
-            let port = self.mesh.shared.core.lock().port(key);
-            let Some(port) = port else { return self.find_of_host(key, ends, dial).await };
-            match self.mesh.pick(&*self.scope.env.clock, &port, tried) {
+            let picked = self.mesh.pick(&*self.scope.env.clock, key, tried);
+            let Some((port, pick)) = picked else { return self.find_of_host(key, ends, dial).await };
+            match pick {
                 Pick::Backend(task, node) => {
-                    let counted = Counted { carrier: self.clone(), service: port.service, task };
+                    let counted = Counted { carrier: Arc::clone(self), service: port.service, task };
                     match self.reach(key, &port, task, node, ends, connect_max, dial).await {
                         Ok(reached) => return Some(Found { reached, counted: Some(counted) }),
                         Err(why) => {
@@ -140,6 +143,11 @@ impl Carrier {
                     }
                 }
                 Pick::Nothing => {
+                    // Few connections have to wait for a backend, and only those watch for news.
+                    let Some(changes) = &mut changes else {
+                        changes = Some(self.mesh.shared.changed.subscribe());
+                        continue;
+                    };
                     let pause = deadline.min(Instant::now() + if tried.is_empty() { PATIENCE } else { AGAIN });
                     // Whether the news come or the pause ends, the backends are looked at again.
                     let _ = timeout_at(pause, changes.changed()).await;
@@ -181,19 +189,23 @@ impl Carrier {
                 Ok(Err(_)) | Err(_) => Err(Unreached::Task),
             };
         }
-        let Some(endpoint) = &self.mesh.shared.endpoint else { return Err(Unreached::Node(node)) };
-        let asked = async {
-            let mut lane = endpoint.lane(node, Lane::Port).await.map_err(|_| Unreached::Node(node))?;
-            let Ends { client, server } = ends;
-            let request = PortRequest { service: port.service, task, port: key, target: port.target, client, server };
-            lane.send.send_value(&request).await.map_err(|_| Unreached::Node(node))?;
-            match lane.recv.expect_value::<PortReply>().await {
-                Ok(PortReply::Open) => Ok(Reached::There(Box::new(lane))),
-                Ok(PortReply::Refused(_)) => Err(Unreached::Task),
-                Err(_) => Err(Unreached::Node(node)),
-            }
-        };
-        timeout(within, asked).await.unwrap_or(Err(Unreached::Node(node)))
+        let Ends { client, server } = ends;
+        let request = PortRequest { service: port.service, task, port: key, target: port.target, client, server };
+        // Boxed, because it is large, and a connection to a task of this node keeps no room for it.
+        let asked = timeout(within, self.ask(node, request)).boxed().await;
+        Ok(Reached::There(asked.unwrap_or(Err(Unreached::Node(node)))?))
+    }
+
+    /// Asks the node of a task for a connection or flow to it.
+    async fn ask(&self, node: NodeId, request: PortRequest) -> Result<Box<LaneStream>, Unreached> {
+        let endpoint = self.mesh.shared.endpoint.as_ref().ok_or(Unreached::Node(node))?;
+        let mut lane = endpoint.lane(node, Lane::Port).await.map_err(|_| Unreached::Node(node))?;
+        lane.send.send_value(&request).await.map_err(|_| Unreached::Node(node))?;
+        match lane.recv.expect_value::<PortReply>().await {
+            Ok(PortReply::Open) => Ok(Box::new(lane)),
+            Ok(PortReply::Refused(_)) => Err(Unreached::Task),
+            Err(_) => Err(Unreached::Node(node)),
+        }
     }
 
     async fn exchange(&self, client: Box<dyn Duplex>, reached: Reached<Box<dyn Duplex>>) -> io::Result<()> {

@@ -46,8 +46,13 @@ impl Default for Doors {
 struct Door {
     published: Published,
     engine: Arc<dyn Engine>,
+    gate: Arc<Gate>,
+}
+
+/// What a door shares with those who are inside.
+struct Gate {
     is_open: watch::Sender<bool>,
-    /// Number of connections inside.
+    /// Number of connections inside. Only the last one to leave is told to those who watch.
     inside: watch::Sender<usize>,
 }
 
@@ -60,22 +65,19 @@ pub(super) struct Entered {
 }
 
 /// The stay of a connection, or of a flow of datagrams, behind a door; dropping it ends the stay.
-pub(super) struct Stay {
-    doors: Doors,
-    task: TaskId,
-    is_open: watch::Receiver<bool>,
-}
+pub(super) struct Stay(Arc<Gate>);
 
 impl Doors {
     /// Opens the door of a task that was started.
     pub(crate) fn open(&self, task: TaskId, published: Published, engine: Arc<dyn Engine>) {
         let mut doors = self.doors.lock();
         // A task's actor that was restarted finds its door, with the connections that are inside.
-        let kept = doors.remove(&task).map(|door| (door.is_open, door.inside));
-        let (is_open, inside) = kept.unwrap_or_else(|| (watch::Sender::new(true), watch::Sender::new(0)));
-        is_open.send_replace(true);
+        let kept = doors.remove(&task).map(|door| door.gate);
+        let fresh = || Arc::new(Gate { is_open: watch::Sender::new(true), inside: watch::Sender::new(0) });
+        let gate = kept.unwrap_or_else(fresh);
+        gate.is_open.send_replace(true);
         let is_of_host = published.of_host().next().is_some();
-        doors.insert(task, Door { published, engine, is_open, inside });
+        doors.insert(task, Door { published, engine, gate });
         drop(doors);
         if is_of_host {
             self.touch();
@@ -85,12 +87,12 @@ impl Doors {
     /// Closes the door of a task: from now on no connection comes in. Returns a future that ends when none is inside.
     pub(crate) fn close(&self, task: TaskId) -> impl Future<Output = ()> + Send + 'static {
         let inside = self.doors.lock().get(&task).map(|door| {
-            door.is_open.send_replace(planted(Bug::DoorStaysOpen));
-            door.inside.subscribe()
+            door.gate.is_open.send_replace(planted(Bug::DoorStaysOpen));
+            door.gate.inside.subscribe()
         });
         async move {
             if let Some(mut inside) = inside {
-                // The door of a task that has ended is gone, and its connections with it.
+                // It fails when the door is gone and nobody is inside.
                 let _ = inside.wait_for(|inside| *inside == 0).await;
             }
         }
@@ -111,6 +113,11 @@ impl Doors {
     pub(crate) fn remove(&self, task: TaskId) {
         self.kept.lock().retain(|_, of| *of != task);
         let gone = self.doors.lock().remove(&task);
+        if let Some(door) = &gone {
+            // The connections have ended with the task, whether or not they have noticed.
+            door.gate.is_open.send_replace(false);
+            door.gate.inside.send_replace(0);
+        }
         if gone.is_some_and(|door| door.published.of_host().next().is_some()) {
             self.touch();
         }
@@ -130,17 +137,20 @@ impl Doors {
     /// Lets a connection to a port in host mode in. Two tasks have the same port while one replaces the other.
     pub(super) fn enter_of_host(&self, key: PortKey) -> Option<(Entered, Stay)> {
         let doors = self.doors.lock();
-        let open = doors.iter().filter(|(_, door)| *door.is_open.borrow());
+        let open = doors.iter().filter(|(_, door)| *door.gate.is_open.borrow());
         let mut ways = open.flat_map(|(task, door)| door.published.of_host().map(move |port| (*task, door, port)));
         let (task, door, (_, port)) = ways.find(|(_, _, (of, _))| *of == key)?;
-        Some(self.step_in(task, door, port))
+        Some(Self::step_in(task, door, port))
     }
 
-    fn step_in(&self, task: TaskId, door: &Door, port: u16) -> (Entered, Stay) {
-        door.inside.send_modify(|inside| *inside += 1);
+    fn step_in(task: TaskId, door: &Door, port: u16) -> (Entered, Stay) {
+        door.gate.inside.send_if_modified(|inside| {
+            *inside += 1;
+            false
+        });
         let is_proxied = door.published.proxied.contains(&port);
         let entered = Entered { engine: Arc::clone(&door.engine), task, port, is_proxied };
-        (entered, Stay { doors: self.clone(), task, is_open: door.is_open.subscribe() })
+        (entered, Stay(Arc::clone(&door.gate)))
     }
 
     fn touch(&self) {
@@ -160,11 +170,11 @@ impl Doors {
         if door.published.service != service {
             return Err("the task belongs to another service");
         }
-        if !*door.is_open.borrow() {
+        if !*door.gate.is_open.borrow() {
             return Err("the task is about to end");
         }
         let port = target_of(&door.published.ports, key, target).ok_or("the task does not publish the port")?;
-        Ok(self.step_in(task, door, port))
+        Ok(Self::step_in(task, door, port))
     }
 }
 
@@ -221,16 +231,17 @@ impl Entered {
 
 impl Stay {
     /// Waits until the door is closed, because the task is about to end, or gone with the task.
-    pub(super) async fn is_to_leave(&mut self) {
-        let _ = self.is_open.wait_for(|is_open| !is_open).await;
+    pub(super) async fn is_to_leave(&self) {
+        let _ = self.0.is_open.subscribe().wait_for(|is_open| !is_open).await;
     }
 }
 
 impl Drop for Stay {
     fn drop(&mut self) {
-        if let Some(door) = self.doors.doors.lock().get(&self.task) {
-            door.inside.send_modify(|inside| *inside = inside.saturating_sub(1));
-        }
+        self.0.inside.send_if_modified(|inside| {
+            *inside = inside.saturating_sub(1);
+            *inside == 0
+        });
     }
 }
 

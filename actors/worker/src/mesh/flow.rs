@@ -149,7 +149,7 @@ impl Way {
 
 /// One flow of a client.
 pub(super) struct Flow {
-    pub(super) carrier: Carrier,
+    pub(super) carrier: Arc<Carrier>,
     pub(super) key: FlowKey,
     pub(super) number: u64,
     /// The socket of the published port, by which the client is answered, for as long as the port is published.
@@ -274,7 +274,7 @@ async fn linger(mut way: Way, asked_at: Instant, socket: Weak<dyn Datagrams>, cl
 
 /// Carries a flow that another node has accepted to a task of this node, until that node ends it or the task is about to
 /// end.
-pub(super) async fn serve(socket: Box<dyn Packets>, mut stay: Stay, mut send: FrameSender, mut recv: FrameReceiver) {
+pub(super) async fn serve(socket: Box<dyn Packets>, stay: Stay, mut send: FrameSender, mut recv: FrameReceiver) {
     recv.limit(FLOW_FRAME_MAX);
     let mut asked_at: Option<Instant> = None;
     let mut leaves_at: Option<Instant> = None;

@@ -23,8 +23,8 @@ const ANSWERED_MAX: Duration = Duration::from_secs(120);
 /// Flows to one published port. Each takes a socket or a stream, and some KiB.
 const OF_PORT_MAX: usize = 1024;
 
-/// Flows through this node. It is half of the streams that a node may open to another one
-/// (`essaim_transport`'s `PORT_STREAMS`), so that flows leave the other half to TCP connections.
+/// Flows through this node. It is a fifth of the streams that a node may open to another one
+/// (`essaim_transport`'s `PORT_STREAMS`), so that flows leave most of them to TCP connections.
 const ALL_MAX: usize = 2048;
 
 /// A client at a published port.

@@ -206,16 +206,18 @@ impl Mesh {
         self.shared.unpublished.subscribe()
     }
 
-    /// Chooses a backend, and subscribes to the service if that is new.
-    fn pick(&self, clock: &dyn Clock, port: &IngressPort, tried: &[TaskId]) -> Pick {
+    /// Chooses a backend of the service that publishes a port, and subscribes to the service if that is new. `None` when no
+    /// service publishes the port.
+    fn pick(&self, clock: &dyn Clock, port: PortKey, tried: &[TaskId]) -> Option<(IngressPort, Pick)> {
         let is_missed = self.misses();
-        let prefers = port.is_local_first.then_some(self.shared.node);
         let mut core = self.shared.core.lock();
+        let port = core.port(port)?;
+        let prefers = port.is_local_first.then_some(self.shared.node);
         let (pick, subscribes) = core.pick(clock.now(), port.service, tried, prefers, is_missed);
         let services = subscribes.then(|| core.subscriptions());
         drop(core);
         self.subscribe(services);
-        pick
+        Some((port, pick))
     }
 
     /// Whether a flow of datagrams is to leave its backend for another one.
