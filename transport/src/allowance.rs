@@ -19,12 +19,19 @@ const STREAMS_OF_A_WORKER: u32 = 16;
 /// Concurrent streams of a manager: between managers, each proposal and each append takes one.
 pub(crate) const STREAMS_OF_A_MANAGER: u32 = 1024;
 
-/// Connections to published ports that a node may carry to the tasks of another one at a time.
-pub(crate) const PORT_STREAMS: u32 = 4096;
+/// Connections to published ports that a node may carry to the tasks of another one at a time. It is a third of what a node
+/// carries in all (`essaim_worker`'s `CONNECTIONS_MAX`), so that no node takes all of it from others. An idle connection takes
+/// some 10 kB on either node.
+pub(crate) const PORT_STREAMS: u32 = 10_240;
 
-/// Concurrent streams on a bulk connection: connections to published ports, each task whose log is read, and each program
-/// that a manager executes. A bulk connection is open only while it is used.
-const STREAMS_OF_BULK: u32 = PORT_STREAMS + 1024;
+/// Concurrent streams on a bulk connection beside those to published ports: each task whose log is read, and each program
+/// that a manager executes.
+const OTHER_STREAMS_OF_BULK: u32 = 1024;
+
+/// Concurrent streams to published ports for which a bulk connection has room from the start. QUIC keeps some 60 bytes for
+/// each stream that a peer may open, whether or not it does. So there is always room for as many again as are open, and no
+/// more.
+const PORT_STREAMS_AT_FIRST: u32 = 1024;
 
 /// Unread bytes on the control connection of a worker: at a round trip of 1 ms they carry 2 GB/s, and reports and
 /// tables fit.
@@ -55,12 +62,21 @@ pub struct Allowance {
 
 impl Allowance {
     /// Limits of a peer on a session with this node, by the roles of both.
-    pub(crate) const fn of(here: Role, peer: Role, traffic: Traffic) -> Self {
+    pub(crate) fn of(here: Role, peer: Role, traffic: Traffic) -> Self {
         match (here, peer, traffic) {
-            (_, _, Traffic::Bulk) => Self { streams: STREAMS_OF_BULK, window: WINDOW_OF_BULK },
+            (_, _, Traffic::Bulk) => Self::of_bulk(0),
             (Role::Manager, Role::Manager, Traffic::Control) => Self { streams: STREAMS_OF_A_MANAGER, window: WINDOW },
             (Role::Worker, Role::Manager, Traffic::Control) => Self { streams: STREAMS_OF_A_WORKER, window: WINDOW },
             (_, Role::Worker, Traffic::Control) => Self { streams: STREAMS_OF_A_WORKER, window: WINDOW_OF_A_WORKER },
         }
+    }
+
+    /// Limits of a peer on a bulk connection on which it has opened so many streams to published ports.
+    pub(crate) fn of_bulk(ports: usize) -> Self {
+        let ports = u32::try_from(ports).unwrap_or(u32::MAX);
+        // In few steps, because each is a frame to the peer.
+        let room = ports.saturating_mul(2).min(PORT_STREAMS).next_power_of_two();
+        let room = room.clamp(PORT_STREAMS_AT_FIRST, PORT_STREAMS);
+        Self { streams: room + OTHER_STREAMS_OF_BULK, window: WINDOW_OF_BULK }
     }
 }

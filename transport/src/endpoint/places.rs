@@ -53,6 +53,8 @@ pub(super) struct Places(Arc<Mutex<BTreeMap<Lane, usize>>>);
 #[derive(Debug)]
 pub(super) struct Place {
     lane: Lane,
+    /// Number of streams of the lane that were open when it was taken, this one among them.
+    pub(super) number: usize,
     places: Arc<Mutex<BTreeMap<Lane, usize>>>,
 }
 
@@ -65,7 +67,7 @@ impl Places {
             return None;
         }
         *taken += 1;
-        Some(Place { lane, places: Arc::clone(&self.0) })
+        Some(Place { lane, number: *taken, places: Arc::clone(&self.0) })
     }
 }
 

@@ -2,12 +2,13 @@
 
 use super::places::{Place, Places};
 use super::{Lost, PeerInfo};
+use crate::allowance::Allowance;
 use crate::network::{Connection, RecvStream, Stream};
 use futures::FutureExt as _;
 use parking_lot::Mutex;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -24,6 +25,8 @@ pub(super) struct Session {
     lanes: AtomicUsize,
     /// Streams that the peer has opened, by lane.
     pub(super) places: Places,
+    /// Streams that the peer may have open on a bulk connection.
+    room: AtomicU32,
 }
 
 impl Session {
@@ -35,6 +38,7 @@ impl Session {
             used: Mutex::new(Instant::now()),
             lanes: AtomicUsize::new(0),
             places: Places::default(),
+            room: AtomicU32::new(Allowance::of_bulk(0).streams),
         })
     }
 
@@ -42,6 +46,15 @@ impl Session {
     pub(super) fn close(&self, how: Lost, code: u32, reason: &str) {
         self.why.lock().get_or_insert(how);
         self.connection.close(code, reason);
+    }
+
+    /// Lets the peer of a bulk connection open more streams when it has opened so many to published ports. What it may open
+    /// is not taken back.
+    pub(super) fn make_room(&self, ports: usize) {
+        let allowance = Allowance::of_bulk(ports);
+        if self.room.fetch_max(allowance.streams, Ordering::Relaxed) < allowance.streams {
+            self.connection.allow(allowance);
+        }
     }
 
     /// Whether the connection has ended, even if the session's task has not noticed yet.

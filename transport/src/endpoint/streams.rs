@@ -126,6 +126,9 @@ async fn admit(inner: Arc<Inner>, session: Arc<Session>, stream: Stream) {
         .and_then(|role| Ok((role, inner.server(lane).ok_or(Denied::Unserved { lane })?)))
         .and_then(|judged| {
             let taken = session.places.take(lane, judged.0).ok_or(Denied::TooMany { node: peer.node, lane })?;
+            if lane == Lane::Port {
+                session.make_room(taken.number);
+            }
             let _ = place.set(taken);
             Ok(judged)
         });

@@ -1,13 +1,13 @@
 //! Tests that need the real network: TLS, and a daemon that dies without a goodbye.
 
-use super::world::{World, ip};
+use super::world::{World, echoes, ip};
 use crate::endpoint::Lost;
 use crate::network::{Binding, Ended, Network as _, Probe, SocketKey, Trust};
 use crate::trust::{Authority, Identity, Key};
 use crate::{DialError, Lane, LaneStream, PeerInfo, QuicNetwork, STALLED_MAX, Serve};
 use essaim_wire::{ClusterId, Generation, Role, Timestamp};
 use futures::FutureExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, try_join_all};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -107,6 +107,29 @@ async fn streams_that_nobody_reads_leave_the_others_their_room() {
         assert_eq!(heard.expect("heard").as_deref(), Some(&words[..]), "message {at}");
     }
     drop(sends.await.expect("no panic").expect("sent"));
+}
+
+/// More connections to published ports than a bulk connection has room for at its begin.
+const MANY: usize = 10_000;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_gets_room_for_more_connections_to_ports_while_it_opens_them() {
+    let mut world = World::on_quic();
+    let (server, client) = world.pair();
+    server.endpoint.serve(Lane::Port, Arc::new(Flood::default()));
+    let mut open = Vec::new();
+    while open.len() < MANY {
+        let opens = (0..100).map(|_| client.endpoint.open(server.id, Lane::Port));
+        let opened = timeout(Duration::from_secs(20), try_join_all(opens)).await.expect("none waits for room");
+        open.extend(opened.expect("open"));
+    }
+    // All of them are open at the same time, and other lanes have room beside them.
+    for mut stream in open.into_iter().step_by(100) {
+        stream.send.send(b"words").await.expect("sent");
+        assert_eq!(stream.recv.recv().await.expect("heard").as_deref(), Some(&b"words"[..]));
+    }
+    let logs = client.endpoint.open(server.id, Lane::Logs).await.expect("open");
+    assert!(echoes(logs, b"a line").await);
 }
 
 #[tokio::test]
