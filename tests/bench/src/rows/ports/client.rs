@@ -206,10 +206,11 @@ impl Client {
     }
 }
 
-/// A server's process on a host, beside the tasks of a service.
+/// A server's process on a host, beside the tasks of a service. It is in a session of its own, as each task is, because Linux
+/// shares the processors among sessions before it shares them among processes (`sched_autogroup`).
 pub(super) fn server(host: &Host, at: SocketAddr) -> Result<Owned, String> {
-    let mut command = bound_on(host, &own()?);
-    command.args([SERVER, &at.port().to_string()]).env("ESSAIM_ADDRESS", at.ip().to_string());
+    let mut command = bound_on(host, "setsid");
+    command.args([&own()?, SERVER, &at.port().to_string()]).env("ESSAIM_ADDRESS", at.ip().to_string());
     Owned::spawn(&mut command).map_err(|why| why.to_string())
 }
 

@@ -9,7 +9,7 @@ use essaim_cluster_tests::harness::{
     Cluster, Daemon, eventually, find_essaim, missing_for_namespaces, processes, within,
 };
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::Client;
 use super::{PUBLISHED, at, serving};
@@ -41,12 +41,8 @@ const NODES: u8 = 5;
 /// Index of the worker without tasks whose ports are asked.
 const ASKED: usize = 3;
 
-/// Idle connections, where the machine allows as many file descriptors as they take.
+/// Idle connections, as far as the machine allows the file descriptors that they take.
 const CONNECTIONS: u64 = 10_000;
-
-/// Idle connections to a task elsewhere: a little less than the streams that a node may have open to another one
-/// (`essaim_transport`'s `PORT_STREAMS`).
-const ELSEWHERE: u64 = 4_000;
 
 /// File descriptors that a daemon has beside those of connections, and some to spare.
 const OTHER_DESCRIPTORS: u64 = 1_000;
@@ -146,7 +142,7 @@ fn many_services() -> Result<Vec<Figure>, String> {
     ])
 }
 
-/// One round for tasks on the client's node, one for tasks elsewhere.
+/// One round for tasks on the node that accepts, one for tasks elsewhere.
 fn idle(_: u32) -> Vec<Figure> {
     let measured = || {
         missing_for_namespaces().map_or(Ok(()), Err)?;
@@ -154,46 +150,66 @@ fn idle(_: u32) -> Vec<Figure> {
         let (_, allowed) = getrlimit(Resource::RLIMIT_NOFILE).map_err(|why| why.to_string())?;
         setrlimit(Resource::RLIMIT_NOFILE, allowed, allowed).map_err(|why| why.to_string())?;
         let room = allowed.saturating_sub(OTHER_DESCRIPTORS);
-        // A connection to a task of the same node takes two descriptors of one daemon.
-        let here = caught(|| idle_through("node.role==manager", CONNECTIONS.min(room / 2)))?;
-        let elsewhere = caught(|| idle_through("node.role==worker", ELSEWHERE.min(room)))?;
-        Ok([here, elsewhere].concat())
+        Ok([caught(|| idle_here(room))?, caught(|| idle_elsewhere(room))?].concat())
     };
     measured().unwrap_or_else(|why| none(IDLE.what, why))
 }
 
-fn idle_through(constraint: &str, connections: u64) -> Result<Vec<Figure>, String> {
-    let cluster = Cluster::in_namespaces(2, 1);
+/// Connections through two nodes, each to the task of its own node. Such a connection takes two file descriptors of one
+/// daemon, and ten thousand of them more than many machines allow a process.
+fn idle_here(room: u64) -> Result<Vec<Figure>, String> {
+    let mut spec = serving("idle", 2, PUBLISHED)?;
+    spec["Labels"] = json!({"essaim.balance": "local-first"});
+    spec["TaskTemplate"]["Placement"] = json!({"MaxReplicas": 1});
+    let each = (CONNECTIONS / 2).min(room / 2);
+    let (bytes, note) = idle_through(&spec, 2, &[each, each])?;
+    let what = "idle connection to a task of the node that accepts it: memory";
+    let mean = bytes.iter().sum::<f64>() / (2 * each) as f64;
+    Ok(vec![figure(what.into(), Unit::Bytes, mean, &[note])])
+}
+
+/// Connections through one node to a task of the other one.
+fn idle_elsewhere(room: u64) -> Result<Vec<Figure>, String> {
     let mut spec = serving("idle", 1, PUBLISHED)?;
-    spec["TaskTemplate"]["Placement"] = json!({"Constraints": [constraint]});
-    let service = cluster.daemons[0].post("/services/create", Some(&spec))["ID"].clone();
-    cluster.wait_running(service.as_str().ok_or("a service has an id")?, 1, &[]);
-    let entrance = at(&cluster.daemons[0].host, PUBLISHED);
-    let mut client = Client::on(&cluster.daemons[0].host)?;
-    client.ask(&format!("idle {entrance} 1"))?;
+    spec["TaskTemplate"]["Placement"] = json!({"Constraints": ["node.role==worker"]});
+    let connections = CONNECTIONS.min(room);
+    let (bytes, note) = idle_through(&spec, 1, &[connections])?;
+    let notes = [note];
+    let each = |node: usize| bytes[node] / connections as f64;
+    Ok(vec![
+        figure("idle connection to a task elsewhere: memory here".into(), Unit::Bytes, each(0), &notes),
+        figure("… memory on the task's node".into(), Unit::Bytes, each(1), &notes),
+    ])
+}
+
+/// Opens idle connections to the published port of a service with so many tasks on a cluster of two nodes: on each node
+/// as many as `connections` has for it. Returns the bytes that each daemon takes for them, and a note.
+fn idle_through(spec: &Value, tasks: usize, connections: &[u64]) -> Result<(Vec<f64>, String), String> {
+    let cluster = Cluster::in_namespaces(2, 1);
+    let service = cluster.daemons[0].post("/services/create", Some(spec))["ID"].clone();
+    cluster.wait_running(service.as_str().ok_or("a service has an id")?, tasks, &[]);
+    let hosts = cluster.daemons.iter().map(|daemon| &daemon.host);
+    let mut clients = hosts.zip(connections).map(|(host, _)| Client::on(host)).collect::<Result<Vec<_>, _>>()?;
+    let mut ask = |what: &str, counts: &[u64]| -> Result<(), String> {
+        for ((client, daemon), count) in clients.iter_mut().zip(&cluster.daemons).zip(counts) {
+            client.ask(&format!("{what} {} {count}", at(&daemon.host, PUBLISHED)))?;
+        }
+        Ok(())
+    };
+    ask("idle", &[1; 2])?;
     sleep(REST);
     let before = memory(&cluster);
-    client.ask(&format!("idle {entrance} {connections}"))?;
+    ask("idle", connections)?;
     sleep(REST);
     let after = memory(&cluster);
     // All of them still carry.
-    client.ask("ask-idle")?;
-    let bytes: Vec<f64> = before
-        .iter()
-        .zip(&after)
-        .map(|(before, after)| (after - before) * f64::from(1 << 20) / connections as f64)
-        .collect();
-    let notes = [format!("MiB of the two daemons: {before:.1?}, with {connections} connections {after:.1?}")];
-    eprintln!("  {}", notes[0]);
-    Ok(match constraint {
-        "node.role==manager" => {
-            vec![figure("idle connection to a task of this node: memory".into(), Unit::Bytes, bytes[0], &notes)]
-        }
-        _ => vec![
-            figure("idle connection to a task elsewhere: memory here".into(), Unit::Bytes, bytes[0], &notes),
-            figure("… memory on the task's node".into(), Unit::Bytes, bytes[1], &notes),
-        ],
-    })
+    for client in &mut clients {
+        client.ask("ask-idle")?;
+    }
+    let note = format!("MiB of the two daemons: {before:.1?}, with {connections:?} connections {after:.1?}");
+    eprintln!("  {note}");
+    let mib = f64::from(1 << 20);
+    Ok((before.iter().zip(&after).map(|(before, after)| (after - before) * mib).collect(), note))
 }
 
 /// Resident memory of each daemon in MiB.
