@@ -18,7 +18,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use essaim_docker::convert::network;
-use essaim_docker::error::texts::{self, unsupported};
+use essaim_docker::error::texts;
 use essaim_docker::network::{CreateNetwork, Created, NetworkResource, Pruned};
 use essaim_docker::{Filters, Time, resolve};
 use essaim_model::{Network, NetworkId, Noun, Object, Refusal, RefusalKind};
@@ -247,7 +247,7 @@ async fn connect(State(face): State<Face>, Path(text): Path, request: Request) -
         Meant::OfCluster(found) => {
             let verb = request.uri().path().rsplit('/').next().unwrap_or("connect");
             let name = found.spec.name();
-            Err(unsupported(&format!("docker network {verb} with a network of the cluster ({name})")).into())
+            Err(texts::missing(&format!("docker network {verb} for networks of the cluster such as {name}"), "").into())
         }
         // What the engine does not find may be the container.
         Meant::Local(_) => hand_on(&face, request).await,

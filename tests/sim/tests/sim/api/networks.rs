@@ -114,11 +114,14 @@ fn a_local_network_is_the_engines_and_has_no_name_of_the_clusters() {
         assert_eq!((taken.status, taken.message().as_str()), (409, "network with name front already exists"));
         assert_eq!(client.post("/networks/bridge/connect", &json!({"Container": "c"})).await.status, 200);
         let connected = client.post("/networks/front/connect", &json!({"Container": "c"})).await;
-        let words =
-            "docker network connect with a network of the cluster (front) is not supported by Essaim yet; leave it out";
+        let words = "Essaim does not have docker network connect for networks of the cluster such as front yet";
         assert_eq!((connected.status, connected.message().as_str()), (501, words));
         let disconnected = client.post("/networks/front/disconnect", &json!({"Container": "c"})).await;
-        assert!(disconnected.message().starts_with("docker network disconnect with"), "{}", disconnected.message());
+        assert!(
+            disconnected.message().starts_with("Essaim does not have docker network disconnect"),
+            "{}",
+            disconnected.message()
+        );
     });
 }
 
