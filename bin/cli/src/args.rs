@@ -119,6 +119,11 @@ impl Cli {
         Self::of(&matches).unwrap_or_else(|error| error.exit())
     }
 
+    /// Whether this process is to be a daemon, which lives for long.
+    pub(crate) const fn is_daemon(&self) -> bool {
+        matches!(self.command, Command::Daemon(_))
+    }
+
     fn of(matches: &ArgMatches) -> Result<Self, clap::Error> {
         let mut cli = Self::from_arg_matches(matches)?;
         let mut below = matches;

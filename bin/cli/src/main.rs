@@ -23,6 +23,9 @@ fn main() -> ExitCode {
     // A task's shim has no runtime and no threads, so it must branch off before either exists.
     essaim::maybe_run_shim();
     let cli = args::Cli::read();
+    if cli.is_daemon() {
+        essaim::without_allocator_caches();
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return exit::Failure::error(format!("cannot start: {error}")).report(),

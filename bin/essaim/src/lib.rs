@@ -11,9 +11,11 @@
 //!
 //! - [`run`]: assembles a node from the real `Env`, its engines and the API, and runs it until a signal ends it.
 //! - [`engines`]: which engines the daemon uses.
+//! - [`without_allocator_caches`]: what keeps the memory of a daemon small over years.
 //! - [`signal`]: which signal means what. [`notify`]: what the service manager is told.
 //! - `testkit` (feature `testkit`): a cluster of any size in virtual time, inside one test.
 
+mod allocator;
 mod daemon;
 mod engines;
 mod notify;
@@ -21,6 +23,7 @@ mod signal;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 
+pub use allocator::without_allocator_caches;
 pub use daemon::{RunError, Settings, run};
 pub use engines::Engines;
 pub use essaim_api::Tcp;

@@ -45,6 +45,8 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    // Rows that are measured in this process stand for daemons.
+    essaim::without_allocator_caches();
     // The helper processes of the rows are this program as well, under a hidden first argument.
     if let Some(end) = rows::maybe_be_helper() {
         return end;

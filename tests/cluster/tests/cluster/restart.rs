@@ -61,6 +61,17 @@ fn a_daemon_that_its_service_manager_stops_and_starts_finds_its_tasks() {
 }
 
 #[test]
+fn a_daemon_has_no_allocator_caches_and_its_tasks_hear_nothing_of_it() {
+    let cluster = Cluster::on_loopback(1, 1);
+    let service = cluster.create("web", 1);
+    cluster.wait_running(&service, 1, &[]);
+    let is_set = |variable: &String| variable.starts_with("GLIBC_TUNABLES=");
+    // A shim is started in the environment of its daemon.
+    assert!(cluster.daemons[0].shims()[0].environment().iter().any(is_set));
+    assert!(!cluster.daemons[0].tasks()[0].environment().iter().any(is_set));
+}
+
+#[test]
 fn a_daemon_that_was_just_started_never_calls_its_node_one_without_a_cluster() {
     let mut cluster = Cluster::on_loopback(1, 1);
     let node = cluster.daemons[0].get("/info")["Swarm"]["NodeID"].clone();
