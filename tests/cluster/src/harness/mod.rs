@@ -101,14 +101,16 @@ pub fn find_essaim() -> Result<PathBuf, String> {
     let own = std::env::current_exe().expect("a program knows its own file");
     let deps = own.ancestors().find(|folder| folder.ends_with("deps"));
     let target = deps.unwrap_or(&own).ancestors().nth(2).expect("it lies in target/<profile>");
-    // Benches are built for release, and measure nothing else.
-    let profiles: &[_] = if own.starts_with(target.join("release")) { &["release"] } else { &["release", "debug"] };
+    // Benches are built for release, and measure what is packaged.
+    let is_bench = own.starts_with(target.join("release"));
+    let profiles: &[_] = if is_bench { &["dist"] } else { &["dist", "release", "debug"] };
     let built = profiles.iter().map(|profile| target.join(profile).join("essaim"));
     let newest = built.filter_map(|path| Some((path.metadata().ok()?.modified().ok()?, path))).max();
     newest.map(|(_, path)| path).ok_or_else(|| {
         format!(
-            "there is no essaim in {}: run `cargo build --release --bin essaim`, or set ESSAIM_BIN",
-            target.display()
+            "there is no essaim in {}: run `cargo build --profile {} --bin essaim`, or set ESSAIM_BIN",
+            target.display(),
+            if is_bench { "dist" } else { "release" }
         )
     })
 }
