@@ -7,6 +7,7 @@ use essaim_presence::view::{EngineFacts, Facts, Gather, WayFacts};
 use essaim_worker::{Engine, WorkerHandle};
 use futures::FutureExt;
 use futures::future::{BoxFuture, join, join_all};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,6 +46,10 @@ impl Examiner {
             root_until = identity.roots().first().and_then(|it| it.not_after().ok());
             unpublished = worker.unpublished().into_iter().map(|it| (it.port.to_string(), it.why)).collect();
         }
+        // The interface of the address that others are told; behind a translation of addresses, that of the other one.
+        let of_interface = |at: SocketAddr| measured.mtus.iter().find(|(address, ..)| *address == at.ip());
+        let own = advertise.and_then(of_interface).or_else(|| listen.and_then(of_interface));
+        let mtu = own.map(|(_, interface, mtu)| (interface.clone(), *mtu));
         Facts {
             listen,
             advertise,
@@ -59,6 +64,9 @@ impl Examiner {
             certificate_until,
             root_until,
             ways,
+            mtu,
+            kill_mode: measured.kill_mode,
+            cgroup_fault: measured.cgroup_fault,
         }
     }
 

@@ -12,7 +12,7 @@
 //! - [`handle`]: the handle that controls and observes a node.
 //! - [`address`]: the choice of the addresses to listen on and to advertise.
 //! - `sockets`: the machine's sockets for published ports; `carriers`: the threads for their connections. `holders`: the programs that hold ports.
-//! - [`machine`]: the machine, as `essaim doctor` looks at it. `examine`: the facts of this node for it.
+//! - [`machine`]: the machine, as `essaim doctor` looks at it; `surroundings`: what is around the daemon there. `examine`: the facts of this node for it.
 //! - `follow`: the follower that passes news between the parts of a node.
 //! - `part`: the parts that stand while the node is in a cluster.
 //! - `group`: the Raft store, and how a manager takes up and gives up its part in the group.
@@ -33,6 +33,7 @@ mod part;
 pub mod request;
 mod sockets;
 pub mod standing;
+mod surroundings;
 
 pub use actor::start;
 pub use essaim_store::LogBounds;

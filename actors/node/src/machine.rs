@@ -3,11 +3,12 @@
 //! An address is tried with one QUIC packet of a version that nobody speaks, from a socket of its own. A QUIC server answers
 //! it with the versions that it speaks (RFC 9000, section 6), which needs no certificate and leaves nothing behind.
 
+use crate::surroundings;
 use essaim_presence::view::FolderFacts;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use std::io::{self, Write};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
@@ -46,6 +47,12 @@ pub struct Measured {
     pub open_files_max: Option<u64>,
     /// Bytes that the kernel grants the receive buffer of a socket at most.
     pub receive_buffer_max: Option<u64>,
+    /// Addresses of the machine, each with its interface and the bytes that a packet there may have.
+    pub mtus: Vec<(IpAddr, String, u32)>,
+    /// The systemd unit that the daemon runs in and its `KillMode`.
+    pub kill_mode: Option<(String, String)>,
+    /// Why tasks that run as processes can have no limits; `None` when they can, and where nobody looked.
+    pub cgroup_fault: Option<String>,
 }
 
 /// A machine that tells nothing: for simulations, and tests of other things.
@@ -99,6 +106,9 @@ fn measured(data_dir: &Path, folders: Vec<(String, PathBuf)>) -> Measured {
             .ok()
             .map(|(soft, _)| soft),
         receive_buffer_max: number("/proc/sys/net/core/rmem_max"),
+        mtus: surroundings::mtus(),
+        kill_mode: surroundings::kill_mode(),
+        cgroup_fault: surroundings::cgroup_fault(),
     }
 }
 

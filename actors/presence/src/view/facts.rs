@@ -50,6 +50,12 @@ pub struct Facts {
     pub root_until: Option<Timestamp>,
     /// The ways over UDP from this node to the managers.
     pub ways: Vec<WayFacts>,
+    /// The interface of the node's address and the bytes that a packet there may have (MTU).
+    pub mtu: Option<(String, u32)>,
+    /// The systemd unit that the daemon runs in and its `KillMode`; `None` outside of a unit.
+    pub kill_mode: Option<(String, String)>,
+    /// Why tasks that run as processes can have no limits; `None` when they can.
+    pub cgroup_fault: Option<String>,
 }
 record!(Facts {
     1: listen,
@@ -64,7 +70,10 @@ record!(Facts {
     unpublished,
     certificate_until,
     root_until,
-    ways
+    ways,
+    mtu,
+    kill_mode,
+    cgroup_fault
 });
 
 /// A folder and the file system that it is on.

@@ -207,6 +207,25 @@ fn each_fault_of_a_machine_has_its_finding() {
     assert!(of(&|it| it.engines[0].in_swarm = true).starts_with("warn D101 n1: docker 26.1 is in a Docker swarm"));
     let held = of(&|it| it.unpublished = vec![("80/tcp".into(), "held by nginx (pid 7)".into())]);
     assert_eq!(held, "fail D109 n1: port 80/tcp is not published: held by nginx (pid 7)");
+    let mtu = |bytes: u32| of(&move |it| it.mtu = Some(("eth0".into(), bytes)));
+    assert_eq!(mtu(1228), "");
+    assert_eq!(mtu(1200), "fail D112 n1: packets of 1200 bytes pass eth0, and those of the cluster have 1228");
+    let unit = |mode: &str| {
+        let mode = mode.to_owned();
+        of(&move |it| it.kill_mode = Some(("essaim.service".into(), mode.clone())))
+    };
+    assert_eq!(unit("process"), "");
+    assert!(
+        unit("control-group").starts_with("warn D113 n1: essaim.service has KillMode=control-group: when it stops")
+    );
+    let cgroup = |engine: &'static str| {
+        of(&move |it| {
+            it.engines[0].kind = engine.into();
+            it.cgroup_fault = Some("/sys/fs/cgroup may not be written".into());
+        })
+    };
+    assert_eq!(cgroup("docker"), "", "the engine limits containers");
+    assert!(cgroup("process").starts_with("warn D114 n1: tasks can have no limits of processors"));
     let next = |why: &str| {
         let mut scene = scene(&state, 1);
         scene.facts.get_mut(&node(1)).expect("it tells").unpublished = vec![("2377/udp".into(), why.into())];

@@ -25,6 +25,15 @@ const SYNC_WARN_MICROS: u64 = 100_000;
 /// Duration of a durable write that is a fault: managers take longer to agree than they wait for each other.
 const SYNC_FAIL_MICROS: u64 = 1_000_000;
 
+/// Bytes of the first packets of a QUIC connection (RFC 9000, section 14): a path that they do not pass carries none.
+const PACKET: u32 = 1200;
+
+/// Bytes of the headers of UDP and IP, version 4.
+const HEADERS_V4: u32 = 28;
+
+/// Bytes of the headers of UDP and IP, version 6.
+const HEADERS_V6: u32 = 48;
+
 /// Files that a daemon should be allowed to open: a connection to a published port takes two, a published port one for each
 /// address, and a task a few.
 const FILES_WARN: u64 = 65_536;
@@ -62,6 +71,7 @@ pub(super) fn examine(
         found.push((("D107", "clock"), judgement));
     }
     ports(facts, &mut found);
+    surroundings(facts, &mut found);
     certificates(facts, now, validity, &mut found);
     found
 }
@@ -162,6 +172,42 @@ fn ports(facts: &Facts, found: &mut Vec<(Check, Judgement)>) {
             "stop that program, or publish the service under another port; it is tried again every five seconds"
         };
         found.push((check, Judgement::of(Verdict::Fail, words, next)));
+    }
+}
+
+/// Interface, unit and control group.
+fn surroundings(facts: &Facts, found: &mut Vec<(Check, Judgement)>) {
+    if let Some((interface, mtu)) = &facts.mtu {
+        let is_v6 = facts.advertise.or(facts.listen).is_some_and(|at| at.is_ipv6());
+        let headers = if is_v6 { HEADERS_V6 } else { HEADERS_V4 };
+        let words = format!("packets of {mtu} bytes pass {interface}");
+        let judgement = if *mtu < PACKET + headers {
+            let words = format!("{words}, and those of the cluster have {}", PACKET + headers);
+            Judgement::of(Verdict::Fail, words, format!("`ip link set {interface} mtu 1500` there"))
+        } else {
+            Judgement::well(words, u64::from(*mtu))
+        };
+        found.push((("D112", "mtu"), judgement));
+    }
+    if let Some((unit, mode)) = &facts.kill_mode {
+        let judgement = if ["process", "none"].contains(&mode.as_str()) {
+            Judgement::well(format!("KillMode={mode}: tasks outlive the daemon"), 0)
+        } else {
+            let words = format!("{unit} has KillMode={mode}: when it stops or restarts, systemd kills the tasks");
+            let next = format!("`systemctl edit {unit}` there: a section `[Service]` with `KillMode=process`");
+            Judgement::of(Verdict::Warn, words, next)
+        };
+        found.push((("D113", "unit"), judgement));
+    }
+    // Limits of containers are the engine's business.
+    if let Some(why) = facts.cgroup_fault.as_ref().filter(|_| facts.engines.iter().all(|it| it.kind == "process")) {
+        let words = format!("tasks can have no limits of processors, memory and processes: {why}");
+        let next = if why.ends_with("is no cgroup v2") {
+            "boot the machine with `systemd.unified_cgroup_hierarchy=1`, where tasks are to have limits"
+        } else {
+            "run the daemon as root, or in a unit with `Delegate=yes` and `DelegateSubgroup=daemon`"
+        };
+        found.push((("D114", "cgroup"), Judgement::of(Verdict::Warn, words, next)));
     }
 }
 
