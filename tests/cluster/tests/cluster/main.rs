@@ -16,6 +16,7 @@ mod restart;
 mod roles;
 mod rollouts;
 mod secrets;
+mod stacks;
 mod talk;
 mod trust;
 mod volumes;

@@ -91,8 +91,15 @@ pub(super) async fn run(client: &Client, arguments: Arguments) -> Result<(), Fai
         made.push(deployed.map_err(|failure| hint(failure, &application))?);
     }
     if !arguments.detach {
+        let once = |name: &String| {
+            let own = application.services.iter().find(|(own, _)| application.scoped(own) == *name);
+            own.and_then(|(_, service)| service.restart.as_ref()).is_some_and(|restart| restart.condition == "none")
+        };
         for (id, name) in &made {
-            deployed::wait(client, id, name, arguments.quiet).await?;
+            match once(name) {
+                true => start::wait_once(client, name).await?,
+                false => deployed::wait(client, id, name, arguments.quiet).await?,
+            }
         }
     }
     Ok(())

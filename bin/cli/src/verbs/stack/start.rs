@@ -71,6 +71,29 @@ pub(super) async fn wait(
     Ok(())
 }
 
+/// Waits until a service whose tasks are not started again has one that runs or has completed. Such a service does not
+/// converge once its program has ended, since it has no running task any more.
+pub(super) async fn wait_once(client: &Client, name: &str) -> Result<(), Failure> {
+    loop {
+        let tasks = client.get_json(&format!("/tasks?{}", filters(&[("service".to_owned(), name.to_owned())]))).await?;
+        let tasks = list(&tasks, "");
+        match (holds(tasks, Condition::Started), holds(tasks, Condition::Completed)) {
+            (Held::Yes, _) | (_, Held::Yes) => return Ok(()),
+            (_, Held::Never(why)) => {
+                return Err(Failure::error(format!("service {name} {why}"))
+                    .next(format!("look at why: `essaim service logs {name}`")));
+            }
+            _ => (),
+        }
+        tokio::select! {
+            () = sleep(POLL) => (),
+            _ = tokio::signal::ctrl_c() => {
+                return Err(Failure::new(Exit::Interrupted, "Operation continuing in background."));
+            }
+        }
+    }
+}
+
 /// Judges the tasks of a service.
 fn holds(tasks: &[Value], condition: Condition) -> Held {
     let any = |state: &str| tasks.iter().any(|task| text(task, "/Status/State") == state);
