@@ -109,11 +109,23 @@ pub enum Bug {
     SubnetReusedAtOnce,
     /// Of two networks that are created at the same moment both are kept, with the same VNI and subnet.
     OverlapNotRefused,
+    /// A worker does not tell the numbers that its node has chosen for ports in host mode.
+    HostNumberUntold,
+    /// A task is placed on a node on which another one has the same port in host mode.
+    HostPortGivenTwice,
+    /// A node with a task of a service with `essaim.balance=local-first` connects to another node's.
+    LocalTaskPassedOver,
+    /// A task that asks for the address of its client is told that of the node which accepted the connection.
+    ClientOfTheNode,
+    /// The answers to datagrams go to the port of the service at the client's address, and not to the client's own port.
+    AnswersToOnePort,
+    /// A flow of datagrams does not leave a task that is about to end.
+    FlowStaysInside,
 }
 
 impl Bug {
     /// All planted bugs.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 54] = [
         Self::AckBeforeFsync,
         Self::VoteNotKept,
         Self::DroppedFence,
@@ -162,6 +174,12 @@ impl Bug {
         Self::DataLeftBehind,
         Self::SubnetReusedAtOnce,
         Self::OverlapNotRefused,
+        Self::HostNumberUntold,
+        Self::HostPortGivenTwice,
+        Self::LocalTaskPassedOver,
+        Self::ClientOfTheNode,
+        Self::AnswersToOnePort,
+        Self::FlowStaysInside,
     ];
 
     /// Name of the bug, for a table or a command line.
@@ -215,6 +233,12 @@ impl Bug {
             Self::DataLeftBehind => "data-left-behind",
             Self::SubnetReusedAtOnce => "subnet-reused-at-once",
             Self::OverlapNotRefused => "overlap-not-refused",
+            Self::HostNumberUntold => "host-number-untold",
+            Self::HostPortGivenTwice => "host-port-given-twice",
+            Self::LocalTaskPassedOver => "local-task-passed-over",
+            Self::ClientOfTheNode => "client-of-the-node",
+            Self::AnswersToOnePort => "answers-to-one-port",
+            Self::FlowStaysInside => "flow-stays-inside",
         }
     }
 

@@ -16,6 +16,7 @@ use super::{Ends, Mesh, stalls};
 use essaim_model::{PortKey, PortProtocol};
 use essaim_system::{RecordKind, Scope, Timer};
 use essaim_transport::Lane;
+use essaim_wire::planted::{Bug, planted};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use ractor_cluster::RactorMessage;
 use std::collections::{BTreeMap, BTreeSet};
@@ -292,6 +293,7 @@ async fn receive(carrier: Arc<Carrier>, port: PortKey, address: IpAddr, socket: 
             tokio::time::sleep(AGAIN).await;
             continue;
         };
+        let client = if planted(Bug::AnswersToOnePort) { SocketAddr::new(client.ip(), port.number) } else { client };
         let share = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         let Ok(share) = Arc::clone(&shared.waiting).try_acquire_many_owned(share) else { continue };
         let (waiting, key) = (Waiting { bytes, _share: share }, FlowKey { port, address, client });

@@ -17,6 +17,7 @@ use super::sockets::Datagrams;
 use crate::engine::{Packets, with_buffer};
 use essaim_protocol::{FLOW_FRAME_MAX, FlowFrame};
 use essaim_transport::{FrameReceiver, FrameSender};
+use essaim_wire::planted::{Bug, planted};
 use essaim_wire::{decode, encode};
 use std::future::poll_fn;
 use std::io;
@@ -122,7 +123,7 @@ impl Way {
                         Ok(datagram) => Heard::Datagram(datagram),
                         Err(_) => Heard::Broken,
                     },
-                    () = stay.is_to_leave(), if may_leave => Heard::Leave,
+                    () = stay.is_to_leave(), if may_leave && !planted(Bug::FlowStaysInside) => Heard::Leave,
                 }
             }
             Self::There { send, recv } => loop {
@@ -309,7 +310,7 @@ pub(super) async fn serve(socket: Box<dyn Packets>, stay: Stay, mut send: FrameS
                     return;
                 }
             }
-            () = stay.is_to_leave(), if leaves_at.is_none() => {
+            () = stay.is_to_leave(), if leaves_at.is_none() && !planted(Bug::FlowStaysInside) => {
                 // The other end sends a datagram that was not answered again when it finds the stream at its end.
                 let Some(left) = asked_at.and_then(|at| LINGER.checked_sub(at.elapsed())) else { return };
                 if send.feed(&encode(&FlowFrame::Leave)).is_err() {

@@ -52,6 +52,7 @@ use essaim_presence::roster::RosterHandle;
 use essaim_protocol::{Backends, PortTable, Subscribe};
 use essaim_system::env::Clock;
 use essaim_wire::NodeId;
+use essaim_wire::planted::{Bug, planted};
 use flow::Waiting;
 use flows::Flows;
 use parking_lot::Mutex;
@@ -212,7 +213,7 @@ impl Mesh {
         let is_missed = self.misses();
         let mut core = self.shared.core.lock();
         let port = core.port(port)?;
-        let prefers = port.is_local_first.then_some(self.shared.node);
+        let prefers = port.is_local_first.then_some(self.shared.node).filter(|_| !planted(Bug::LocalTaskPassedOver));
         let (pick, subscribes) = core.pick(clock.now(), port.service, tried, prefers, is_missed);
         let services = subscribes.then(|| core.subscriptions());
         drop(core);

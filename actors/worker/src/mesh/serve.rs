@@ -10,6 +10,7 @@ use crate::engine::{Duplex, Packets};
 use essaim_model::PortProtocol;
 use essaim_protocol::{PortReply, PortRequest};
 use essaim_transport::{FrameError, LaneStream, PeerInfo, Serve};
+use essaim_wire::planted::{Bug, planted};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use std::sync::Arc;
@@ -62,6 +63,7 @@ impl PortServer {
     /// Reaches the task that a node asks for; `Err` says why not, in words for people.
     async fn reach<T>(&self, request: &PortRequest, dial: Dial<T>) -> Result<(T, Stay, OwnedSemaphorePermit), String> {
         let PortRequest { service, task, port, target, client, server } = *request;
+        let client = if planted(Bug::ClientOfTheNode) { server } else { client };
         let place = Arc::clone(&self.0.shared.places).try_acquire_owned();
         let place = place.map_err(|_| "the node carries as many connections as it can")?;
         let (entered, stay) = self.0.doors().enter(service, task, port, target)?;

@@ -5,19 +5,22 @@
 
 use super::behaviour::Pull;
 use super::lines::{Look, async_lines};
-use super::{Behaviour, SimMachine, SimTask, exec};
+use super::{Behaviour, DATAGRAMS_MAX, HOST_PORTS, SimMachine, SimTask, exec};
 use crate::engine::{
     Addresses, Adopted, Description, Duplex, Ended, Engine, EngineError, Exec, ExecError, Executed, Exit, Interactive,
-    LogLine, LogOptions, LogStream, Observation, Payloads, Phase, Progress, Run, Signal, Started, Stats,
+    LogLine, LogOptions, LogStream, Observation, Packets, Payloads, Phase, Progress, Run, Signal, Started, Stats,
 };
-use essaim_model::{EngineKind, Health, HostPort, Image, Labels, Platform, PortConfig, TaskId};
+use essaim_model::{EngineKind, Health, HostPort, Image, Labels, Platform, PortConfig, PortKey, TaskId};
 use essaim_wire::NodeId;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 use futures::{FutureExt, StreamExt};
 use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 
 /// An engine on a simulated machine.
 pub(super) struct SimEngine {
@@ -330,9 +333,58 @@ impl Interactive for SimEngine {
         }
         .boxed()
     }
+
+    fn dial_udp(&self, task: TaskId, _: u16) -> BoxFuture<'_, Result<Box<dyn Packets>, EngineError>> {
+        async move {
+            self.machine.answers().await?;
+            let (answer, answers) = mpsc::channel(DATAGRAMS_MAX);
+            let machine = self.machine.clone();
+            Ok(Box::new(SimPackets { machine, task, answer, answers: answers.into() }) as Box<dyn Packets>)
+        }
+        .boxed()
+    }
+}
+
+/// A socket for datagrams to and from a task, whose program answers each with the task's id.
+struct SimPackets {
+    machine: SimMachine,
+    task: TaskId,
+    answer: mpsc::Sender<Arc<[u8]>>,
+    answers: tokio::sync::Mutex<mpsc::Receiver<Arc<[u8]>>>,
+}
+
+impl Packets for SimPackets {
+    fn recv(&self) -> BoxFuture<'_, io::Result<Arc<[u8]>>> {
+        async { self.answers.lock().await.recv().await.ok_or_else(|| io::ErrorKind::NotConnected.into()) }.boxed()
+    }
+
+    fn try_send(&self, _: &[u8]) -> io::Result<()> {
+        self.machine.knock(self.task)?;
+        let id = self.task.bits().to_be_bytes();
+        self.answer.try_send(id.as_slice().into()).map_err(|_| io::ErrorKind::WouldBlock.into())
+    }
 }
 
 impl SimEngine {
+    /// Publishes the ports of a task that starts, those without a number under one of the engine's choice, as Docker
+    /// Engine does; an error when another running task has one of them.
+    fn publish(inner: &mut super::Inner, task: TaskId) -> Result<(), EngineError> {
+        let others = inner.tasks.iter().filter(|(id, it)| **id != task && matches!(it.phase, Phase::Running(_)));
+        let mut taken: BTreeSet<PortKey> =
+            others.flat_map(|(_, it)| it.run.ports.iter().filter_map(PortConfig::key)).collect();
+        let Some(found) = inner.tasks.get_mut(&task) else { return Err(EngineError::Unknown(task)) };
+        for port in &mut found.run.ports {
+            let free = |number: &u16| !taken.contains(&PortKey { protocol: port.protocol, number: *number });
+            let mut numbers = if port.published == 0 { HOST_PORTS } else { port.published..=port.published };
+            let Some(number) = numbers.find(free) else {
+                return Err(EngineError::Failed(format!("port {} is already allocated", port.published)));
+            };
+            port.published = number;
+            taken.extend(port.key());
+        }
+        Ok(())
+    }
+
     /// Makes a prepared task a running one, and begins what its image does.
     fn start_now(&self, task: TaskId, image: &Image, behaviour: &Behaviour) -> Result<Started, EngineError> {
         let at = (self.machine.shared.utc)();
@@ -352,6 +404,10 @@ impl SimEngine {
             if *behaviour == Behaviour::FailsToStart {
                 return Err(EngineError::Failed("the engine could not start it".into()));
             }
+            if inner.kind == EngineKind::Docker {
+                Self::publish(inner, task)?;
+            }
+            let Some(found) = inner.tasks.get_mut(&task) else { return Err(EngineError::Unknown(task)) };
             let health = health.is_some().then_some(Health::Starting);
             let (pid, address) = (Some(inner.next_pid), found.run.address);
             let started = Started { address, health, ..Started::new(pid, at) };

@@ -6,7 +6,7 @@
 //! ([`SimMachine::forget`]), starts the container of an ended task as somebody else would ([`SimMachine::revive`]), and
 //! inspects the tasks ([`SimMachine::tasks`]).
 //!
-//! The inside of a task is not simulated.
+//! The inside of a task is not simulated, except that its program answers at every port with the id of its task.
 //!
 //! - `behaviour`: what the tasks of an image do.
 //! - `sockets`: the machine's published ports.
@@ -21,17 +21,17 @@ mod sockets;
 mod tests;
 
 pub use behaviour::Behaviour;
-pub use sockets::SimSockets;
+pub use sockets::{SimClient, SimSockets};
 
 use crate::engine::{
     Addresses, Ended, Engine, EngineError, Exit, LogLine, LogStream, Payloads, Phase, Run, Signal, Started,
 };
 use engine::SimEngine;
-use essaim_model::{EngineKind, GenericStock, Hardware, Health, Image, TaskId};
+use essaim_model::{EngineKind, GenericStock, Hardware, Health, Image, PortKey, TaskId};
 use essaim_wire::Timestamp;
-use futures::FutureExt;
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
@@ -44,8 +44,14 @@ const LOG_LINES_MAX: usize = 1000;
 /// Time between two pings of the engine, and the patience for each: those of the docker engine.
 const PING: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(5));
 
-/// Bytes of a task's id.
-const ID_BYTES: usize = 16;
+/// Bytes of one direction of a connection to a task that are on their way at most.
+const PIPE_BYTES: usize = 1 << 10;
+
+/// Datagrams of a task that may wait to be received.
+const DATAGRAMS_MAX: usize = 64;
+
+/// Numbers from which the engine chooses for ports in host mode for which the service names none.
+const HOST_PORTS: RangeInclusive<u16> = 32_768..=60_999;
 
 /// Whether the engine answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -368,8 +374,24 @@ impl SimMachine {
         std::mem::take(&mut self.lock().visited_late)
     }
 
-    /// Connects to a port of a running task, whose program writes the task's id and ends the connection.
+    /// Connects to a TCP port of a running task. Its program writes the task's id, and then everything that it is sent,
+    /// until the other end writes no more.
     fn visit(&self, task: TaskId) -> Result<DuplexStream, EngineError> {
+        self.knock(task).map_err(|_| EngineError::Failed("cannot connect: nobody listens".into()))?;
+        let (near, mut far) = duplex(PIPE_BYTES);
+        tokio::spawn(async move {
+            // It fails when the other end has gone.
+            if far.write_all(&task.bits().to_be_bytes()).await.is_ok() {
+                let (mut read, mut write) = tokio::io::split(far);
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+                let _ = write.shutdown().await;
+            }
+        });
+        Ok(near)
+    }
+
+    /// Notes that a connection or a datagram has come to a task; an error when it does not run.
+    fn knock(&self, task: TaskId) -> std::io::Result<()> {
         let mut guard = self.lock();
         let inner = &mut *guard;
         match inner.tasks.get(&task) {
@@ -377,15 +399,22 @@ impl SimMachine {
                 if *stopping {
                     inner.visited_late.insert(task);
                 }
+                Ok(())
             }
-            _ => return Err(EngineError::Failed("cannot connect: nobody listens".into())),
+            _ => Err(std::io::ErrorKind::ConnectionRefused.into()),
         }
-        drop(guard);
-        let (near, mut far) = duplex(ID_BYTES);
-        // The pipe has room for the whole answer, which is read from it after the program's end has gone.
-        let written = far.write_all(&task.bits().to_be_bytes()).now_or_never();
-        debug_assert!(written.is_some());
-        Ok(near)
+    }
+
+    /// The ports of the machine that the engine publishes itself, in host mode, each with its running task.
+    pub fn published(&self) -> Vec<(PortKey, TaskId)> {
+        let inner = self.lock();
+        let running = inner.tasks.iter().filter(|(_, task)| matches!(task.phase, Phase::Running(_)));
+        running.flat_map(|(id, task)| task.run.ports.iter().filter_map(|port| Some((port.key()?, *id)))).collect()
+    }
+
+    /// Kind of the machine's engine.
+    pub fn kind(&self) -> EngineKind {
+        self.lock().kind
     }
 
     /// Number of times that the engine was asked to start each task.

@@ -2,9 +2,11 @@
 
 use super::*;
 use crate::engine::{LogOptions, Observation, Payloads, Progress};
-use essaim_model::ContainerSpec;
+use crate::mesh::sockets::Sockets;
+use essaim_model::{ContainerSpec, PortConfig, PortProtocol, PublishMode};
 use essaim_wire::NodeId;
 use futures::StreamExt;
+use tokio::io::{AsyncReadExt, ReadBuf};
 
 fn run(bits: u128, image: &str) -> Run {
     let image = Image::parse(image).expect("an image");
@@ -206,4 +208,67 @@ async fn images_crash_once_stall_are_slow_to_start_and_change_their_health() {
     assert_eq!(seen, [Observation::Running, Observation::Healthy, Observation::Unhealthy, Observation::Healthy]);
     let refused = engine.prepare(&run(7, "refused"), &Payloads::new(), &Progress::unheard()).await;
     assert_eq!(refused, Err(EngineError::Rejected("No such image: refused (pull access denied)".into())));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_program_repeats_what_it_is_sent_after_the_id_of_its_task() {
+    let machine = machine();
+    let engine = machine.engine();
+    let task = started(&engine, 1, "web").await;
+    let mut stream = engine.interactive().expect("it connects").dial(task, 80).await.unwrap();
+    stream.write_all(b"header").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut said = Vec::new();
+    stream.read_to_end(&mut said).await.unwrap();
+    assert_eq!(said, [&1_u128.to_be_bytes()[..], b"header"].concat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_datagram_is_answered_to_its_client_by_the_id_of_the_task_while_it_runs() {
+    let (machine, sockets) = (machine(), SimSockets::default());
+    let engine = machine.engine();
+    let task = started(&engine, 1, "web").await;
+    let packets = engine.interactive().expect("it connects").dial_udp(task, 53).await.unwrap();
+    let socket = sockets.bind("198.18.0.9:53".parse().unwrap()).unwrap();
+    assert!(sockets.bind("198.18.0.9:53".parse().unwrap()).is_err(), "it is taken");
+    let address = "198.18.0.1:7".parse().unwrap();
+    let mut client = sockets.client(address).expect("the address is free");
+    assert!(sockets.client(address).is_none(), "it is taken");
+    client.send(53, b"who?");
+    client.send(54, b"nobody listens there");
+    let mut bytes = [0; 64];
+    let from = std::future::poll_fn(|cx| {
+        let mut buffer = ReadBuf::new(&mut bytes);
+        socket.poll_recv_from(cx, &mut buffer)
+    });
+    assert_eq!(from.await.unwrap(), address);
+    packets.try_send(b"who?").unwrap();
+    let answer = packets.recv().await.unwrap();
+    socket.try_send_to(&answer, address).unwrap();
+    assert_eq!(*client.recv().await, 1_u128.to_be_bytes());
+    machine.exit(task, 0);
+    assert!(packets.try_send(b"who?").is_err(), "nobody listens any more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_docker_engine_gives_a_port_of_its_machine_to_one_task_and_chooses_those_without_a_number() {
+    let machine = machine();
+    machine.set_kind(EngineKind::Docker);
+    let engine = machine.engine();
+    let start = async |bits, published| {
+        let mut run = run(bits, "web");
+        let (protocol, mode) = (PortProtocol::Udp, PublishMode::Host);
+        run.ports.push(PortConfig { name: String::new(), protocol, target: 53, published, mode });
+        engine.prepare(&run, &Payloads::new(), &Progress::unheard()).await.unwrap();
+        engine.start(run.task).await
+    };
+    start(1, 0).await.unwrap();
+    start(2, 0).await.unwrap();
+    start(3, 9_000).await.unwrap();
+    let again = start(4, 9_000).await;
+    assert_eq!(again, Err(EngineError::Failed("port 9000 is already allocated".into())));
+    let ports: Vec<_> = machine.published().into_iter().map(|(key, task)| (key.number, task.bits())).collect();
+    assert_eq!(ports, [(32_768, 1), (32_769, 2), (9_000, 3)]);
+    let shown = engine.host_ports(TaskId::from_bits(2)).await.unwrap();
+    assert_eq!(shown[0].published, 32_769);
 }

@@ -15,6 +15,7 @@ use crate::mesh::{DRAIN_MAX, Mesh};
 use crate::observations::Observations;
 use essaim_model::{EngineKind, Observed, TaskId, TaskState};
 use essaim_system::{RecordKind, Scope, Timer};
+use essaim_wire::planted::{Bug, planted};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -263,7 +264,8 @@ impl State {
         &self,
         myself: &ActorRef<TaskMsg>,
     ) -> impl FnOnce(&dyn Engine) -> BoxFuture<'_, Result<(), EngineError>> + Send + 'static {
-        let has_open = self.args.execution.borrow().as_ref().is_some_and(|execution| execution.has_open_numbers);
+        let has_open = self.args.execution.borrow().as_ref().is_some_and(|execution| execution.has_open_numbers)
+            && !planted(Bug::HostNumberUntold);
         let (task, hears) = (self.args.task, myself.clone());
         move |engine| {
             async move {

@@ -18,7 +18,7 @@ use crate::testkit::keeper::KEPT;
 use crate::testkit::levels::IMPATIENT;
 use crate::testkit::nodes::Running;
 use crate::testkit::options::Draws;
-use crate::testkit::specs::{STEADY, change_a_part, is_stranded, pick, publish, spec, try_an_image};
+use crate::testkit::specs::{STEADY, change_a_part, is_stranded, pick, publish, simplify_ports, spec, try_an_image};
 use crate::testkit::trace::Trace;
 use essaim_manager::Control;
 use essaim_model::service::ON_DISCONNECT_LABEL;
@@ -45,6 +45,9 @@ const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 /// Number of names that services have: few, so that clients meet on the same service.
 const NAMES: u32 = 6;
+
+/// Probability that an update of a service that publishes ports publishes others instead.
+const REPUBLISHED: f64 = 0.15;
 
 /// Number of names that configs have.
 const CONFIG_NAMES: u32 = 3;
@@ -81,6 +84,8 @@ pub struct Client {
     ledger: SharedLedger,
     trace: Trace,
     rng: StdRng,
+    /// Draws what services publish, so that runs with and without ports draw the same services.
+    ports: StdRng,
     memory: Arc<Mutex<Memory>>,
     seed: u64,
     /// Whether this client promotes and demotes nodes.
@@ -153,6 +158,7 @@ impl Client {
             ledger,
             trace,
             rng: StdRng::seed_from_u64(seed ^ 0x636c_6965),
+            ports: StdRng::seed_from_u64(seed ^ 0x706f_7274),
             memory: Arc::default(),
             seed,
             roles: false,
@@ -168,6 +174,7 @@ impl Client {
         Self {
             number,
             rng,
+            ports: StdRng::seed_from_u64(self.seed ^ 0x706f_7274 ^ u64::from(number) << 40),
             running: Arc::clone(&self.running),
             ledger: Arc::clone(&self.ledger),
             trace: self.trace.clone(),
@@ -232,10 +239,11 @@ impl Client {
         let name = name.expect("there are more numbers than services");
         let op = self.memory().begin(&name, Ask::Create);
         let mut spec = spec(&mut self.rng, &name, Mode::Replicated { replicas }, made_by(op), self.draws.containers);
-        // A cluster whose programs are mixed refuses the label.
+        // A cluster whose programs are mixed refuses the label, and those of ports.
         spec.labels.remove(STICKY_LABEL);
         if self.draws.ports {
-            publish(&mut spec);
+            publish(&mut self.ports, &mut spec);
+            simplify_ports(&mut spec);
         }
         let created = control.create_service(spec).await;
         let answer = match &created {
@@ -270,7 +278,7 @@ impl Client {
                     spec.labels.insert(ON_DISCONNECT_LABEL.into(), "stop".into());
                 } else if self.draws.ports && !mode.is_job() {
                     // A task that ends without a manager is told to end by one daemon, and may be wanted by the next one.
-                    publish(&mut spec);
+                    publish(&mut self.ports, &mut spec);
                 }
                 let created: Request<'_> = Box::pin(async { asked.control.create_service(spec).await.map(drop) });
                 let answer = self.answer(&asked, &format!("{op} create {name}"), created).await;
@@ -317,7 +325,9 @@ impl Client {
             _ => {
                 let tries =
                     self.draws.containers && self.draws.failing && !spec.mode.is_job() && self.rng.random_bool(0.3);
+                let republishes = self.draws.ports && spec.endpoint.is_some() && self.ports.random_bool(REPUBLISHED);
                 let what = match tries {
+                    _ if republishes => publish(&mut self.ports, &mut spec),
                     true => try_an_image(&mut self.rng, &mut spec),
                     false => change_a_part(&mut self.rng, &mut spec, self.draws.containers),
                 };

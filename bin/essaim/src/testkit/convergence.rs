@@ -6,7 +6,9 @@ use crate::testkit::nodes::name;
 use crate::testkit::world::World;
 use essaim_membership::MemberState;
 use essaim_model::service::Sticky;
-use essaim_model::{Assigned, Availability, Desired, Mode, Node, Service, Slot, State, Stock, Task};
+use essaim_model::{
+    Assigned, Availability, Desired, Mode, Node, PortKey, PublishMode, Service, ServiceSpec, Slot, State, Stock, Task,
+};
 use essaim_store::Leadership;
 use essaim_wire::Role;
 use std::collections::{BTreeMap, BTreeSet};
@@ -254,7 +256,15 @@ fn places<'a>(state: &'a State, service: &'a Service, task: &'a Task) -> impl It
             let held = others.iter().filter_map(|other| other.generic.get(kind)).map(Stock::count).sum::<u64>();
             held + wanted <= all
         };
+        let host_ports = |spec: &ServiceSpec| -> BTreeSet<PortKey> {
+            let ports = spec.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
+            ports.filter(|port| port.mode == PublishMode::Host).filter_map(|port| port.key()).collect()
+        };
+        let own = host_ports(&service.spec);
+        let specs = others.iter().filter_map(|other| state.spec(other.service, other.spec_version));
+        let has_its_port = specs.map(|spec| host_ports(spec)).any(|ports| !ports.is_disjoint(&own));
         node.is_ready()
+            && !has_its_port
             && home.is_none_or(|home| home == node.id)
             && !node.unsteady
             && node.spec.availability == Availability::Active

@@ -1,14 +1,19 @@
 //! A machine of a run: its disk, which survives a daemon, and the daemon that runs on it.
 
+use crate::testkit::fault::Number;
 use crate::testkit::nodes::utc;
 use essaim_node::{Handle, Standing};
 use essaim_system::env::{SimDisk, VirtualClock};
 use essaim_wire::{Build, Timestamp};
 use essaim_worker::sim::{SimMachine, SimSockets};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+
+/// The sockets of every machine of a run.
+pub(crate) type Doorsteps = BTreeMap<Number, SimSockets>;
 
 /// A machine with its disk, which survive a daemon, and the daemon.
 pub(crate) struct Host {

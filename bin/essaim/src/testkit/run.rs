@@ -233,10 +233,10 @@ impl Run {
         let (seed, running) = (self.options.seed, Arc::clone(&self.world.running));
         let keeper = Keeper::new(seed, running, Arc::clone(&self.ledger), self.trace.clone());
         let keeper = tokio::spawn(keeper.work(Arc::clone(&stop)));
-        let doorsteps = self.world.doorsteps();
         let visitors = self.options.draws.ports.then(|| {
-            let running = Arc::clone(&self.world.running);
-            tokio::spawn(visitor::visit_all(self.options.seed, running, doorsteps.clone(), Arc::clone(&stop)))
+            let (running, ledger) = (Arc::clone(&self.world.running), Arc::clone(&self.ledger));
+            let doorsteps = self.world.doorsteps();
+            tokio::spawn(visitor::visit_all(self.options.seed, running, ledger, doorsteps, Arc::clone(&stop)))
         });
         self.suffer(&judge).await?;
         stop.store(true, Ordering::Relaxed);
@@ -269,7 +269,7 @@ impl Run {
         self.converged = Some(healed.elapsed());
         judge.compare(0, &state);
         if self.options.draws.ports {
-            visitor::check(&state, &doorsteps).await?;
+            visitor::check(&self.world, &state).await?;
         }
         if self.options.mixed {
             levels::upgraded(&state)?;

@@ -2,7 +2,9 @@
 //!
 //! What the image of a simulated task does is part of its name; see `essaim_worker::sim`.
 
-use essaim_model::service::labels::{REBALANCE_LABEL, SCHEDULE_LABEL, SCHEDULE_OVERLAP_LABEL, STICKY_LABEL};
+use essaim_model::service::labels::{
+    BALANCE_LABEL, PROXY_PROTOCOL_LABEL, REBALANCE_LABEL, SCHEDULE_LABEL, SCHEDULE_OVERLAP_LABEL, STICKY_LABEL,
+};
 use essaim_model::service::{GenericResources, Variable};
 use essaim_model::{
     EndpointSpec, FailureAction, GenericStock, Image, Labels, Mode, PortConfig, PortProtocol, PublishMode,
@@ -36,6 +38,9 @@ pub(super) fn pick<'a, T>(rng: &mut StdRng, from: &'a [T]) -> Option<&'a T> {
     if from.is_empty() { None } else { from.get(rng.random_range(0..from.len())) }
 }
 
+/// Memory that no node has.
+const HUGE_GIB: u64 = 100;
+
 /// Probability that a service has a large spec; the next constant is the size of its environment in bytes.
 const LARGE_CHANCE: f64 = 0.1;
 const LARGE_BYTES: usize = 110 << 10;
@@ -60,6 +65,7 @@ pub(super) fn change_a_part(rng: &mut StdRng, spec: &mut ServiceSpec, containers
             };
             format!("image {}", container.image)
         }
+        2 | 12 if spec.mode == Mode::Global => swell(spec),
         2 | 3 => {
             let gib = pick(rng, &[0, 1, 3, 6, 100]).copied().unwrap_or_default();
             let share = Some(Share { memory_bytes: gib << 30, ..Share::default() }).filter(|_| gib > 0);
@@ -133,6 +139,16 @@ pub(super) fn try_an_image(rng: &mut StdRng, spec: &mut ServiceSpec) -> String {
     let what = format!("{what}, {:?}, {:?}", drawn.order, drawn.failure_action);
     spec.update = Some(drawn);
     what
+}
+
+/// Makes the tasks of a service too large for every node, or small enough for every node again: the tasks of a global service
+/// wait for their nodes together, and get them together. Returns the change in words.
+fn swell(spec: &mut ServiceSpec) -> String {
+    let resources = spec.task.resources.get_or_insert_default();
+    let was = resources.reservation.map_or(0, |share| share.memory_bytes);
+    let gib = if was > HUGE_GIB << 29 { 1 } else { HUGE_GIB };
+    resources.reservation = Some(Share { memory_bytes: gib << 30, ..Share::default() });
+    format!("{gib} GiB set aside")
 }
 
 /// Sets or removes a label with a meaning: a schedule of a job, how long slots wait for the nodes of their volumes, or the
@@ -224,15 +240,49 @@ fn update_config(rng: &mut StdRng) -> UpdateConfig {
     }
 }
 
-/// Makes a service publish a port: one that its name says, or one that the managers choose. Draws nothing, so that runs with
-/// and without ports draw the same services.
-pub(super) fn publish(spec: &mut ServiceSpec) {
+/// The TCP port inside tasks that every node publishes, whose clients' addresses a service may ask for.
+pub(super) const TARGET: u16 = 80;
+
+/// Draws the ports that a service publishes, and how, in place of those that it has: a TCP port of every node, often a UDP
+/// port of every node, which may have the same number, and now and then a port in host mode; under numbers that its name
+/// says, or that the managers or the node choose. Returns the change in words.
+pub(super) fn publish(rng: &mut StdRng, spec: &mut ServiceSpec) -> String {
     let digits: String = spec.name.as_str().chars().filter(char::is_ascii_digit).collect();
-    let number: u16 = digits.parse().unwrap_or_default();
-    let published = if number.is_multiple_of(3) { 0 } else { 8_000 + number };
-    let (protocol, mode) = (PortProtocol::Tcp, PublishMode::Ingress);
-    let port = PortConfig { name: String::new(), protocol, target: 80, published, mode };
-    spec.endpoint = Some(EndpointSpec { dns_round_robin: false, ports: vec![port] });
+    let own: u16 = digits.parse().unwrap_or_default();
+    let mut number = |first: u16, chosen: f64| if rng.random_bool(chosen) { 0 } else { first + own };
+    let (tcp, udp, host) = (number(8_000, 0.3), number(8_000, 0.3), number(9_000, 0.6));
+    let port =
+        |protocol, mode, target, published| PortConfig { name: String::new(), protocol, target, published, mode };
+    let mut ports = vec![port(PortProtocol::Tcp, PublishMode::Ingress, TARGET, tcp)];
+    if rng.random_bool(0.5) {
+        ports.push(port(PortProtocol::Udp, PublishMode::Ingress, 53, udp));
+    }
+    if rng.random_bool(0.3) {
+        let protocol = if rng.random_bool(0.5) { PortProtocol::Tcp } else { PortProtocol::Udp };
+        ports.push(port(protocol, PublishMode::Host, 81, host));
+    }
+    for (label, value) in [(BALANCE_LABEL, "local-first".to_owned()), (PROXY_PROTOCOL_LABEL, TARGET.to_string())] {
+        spec.labels.remove(label);
+        if rng.random_bool(0.3) {
+            spec.labels.insert(label.into(), value);
+        }
+    }
+    let words = |port: &PortConfig| {
+        let mode = if port.mode == PublishMode::Host { " of its node" } else { "" };
+        format!("{}:{}/{}{mode}", port.published, port.target, port.protocol.as_str())
+    };
+    let what = format!("ports {}", ports.iter().map(words).collect::<Vec<_>>().join(", "));
+    spec.endpoint = Some(EndpointSpec { dns_round_robin: false, ports });
+    what
+}
+
+/// Makes the ports of a service such that every cluster takes it, and all of its tasks run, however few its machines are and
+/// however old its programs.
+pub(super) fn simplify_ports(spec: &mut ServiceSpec) {
+    spec.labels.remove(BALANCE_LABEL);
+    spec.labels.remove(PROXY_PROTOCOL_LABEL);
+    let ports = spec.endpoint.iter_mut().flat_map(|endpoint| &mut endpoint.ports);
+    ports.filter(|port| port.mode == PublishMode::Host).for_each(|port| port.published = 0);
 }
 
 /// Draws the spec of a new service with these labels.

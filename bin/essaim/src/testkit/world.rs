@@ -5,14 +5,13 @@
 //! How daemons are started and ended is in [`daemons`](crate::testkit::daemons).
 
 use crate::testkit::fault::{Fault, Number, Survive};
-use crate::testkit::host::Host;
+use crate::testkit::host::{Doorsteps, Host};
 use crate::testkit::invariants::{self, SharedLedger, Snapshot};
 use crate::testkit::levels::build_at_first;
 use crate::testkit::nodes::{Ids, Running, ip};
 use crate::testkit::operator::{Act, Operator};
 use crate::testkit::options::Options;
 use crate::testkit::trace::Trace;
-use crate::testkit::visitor::Doorsteps;
 use essaim_model::{Availability, TaskId};
 use essaim_node::{Handle, Parts};
 use essaim_store::LogBounds;

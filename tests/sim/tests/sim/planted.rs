@@ -69,6 +69,12 @@ const fn symptoms(bug: Bug) -> &'static [&'static str] {
         Bug::DataLeftBehind => &["where its data is"],
         Bug::SubnetReusedAtOnce => &["which was removed"],
         Bug::OverlapNotRefused => &["as network", "has addresses of network"],
+        Bug::HostNumberUntold => &["does not show under which number"],
+        Bug::HostPortGivenTwice => &["has its port"],
+        Bug::LocalTaskPassedOver => &["of another node, and has tasks there"],
+        Bug::ClientOfTheNode => &["was told the client"],
+        Bug::AnswersToOnePort => &["does not lead to its service"],
+        Bug::FlowStaysInside => &["after it was told to end"],
         Bug::ForgottenTaskStays => &["which no manager knows any more"],
     }
 }

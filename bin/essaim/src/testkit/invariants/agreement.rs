@@ -13,7 +13,7 @@
 
 use super::homes::Homes;
 use super::networks::Networks;
-use super::{course, jobs, retries, returns, updates};
+use super::{course, host_ports, jobs, retries, returns, updates};
 use crate::testkit::fault::Number;
 use essaim_model::{
     AnyId, AnyObject, Change, Event, Node, Outcome, Position, Proposal, Service, ServiceId, State, Task, TaskId,
@@ -137,6 +137,7 @@ impl Agreement {
                 wrong.extend(course::judge(&before, &self.state, &events, &proposal));
                 let trusts = returns::trust(&before, &self.state, &events, &proposal);
                 self.trusts.extend(trusts.into_iter().map(|trust| (position.term, trust)));
+                wrong.extend(host_ports::judge(&self.state, &events, &proposal));
                 wrong.extend(self.homes.judge(&before, &self.state, &events, &proposal));
                 wrong.extend(self.networks.judge(&self.state, &events, self.state.at()));
                 if self.containers {

@@ -9,6 +9,7 @@
 //! - [`course`]: what tasks go through: forward, on one node, ended by order, moved before they are stopped;
 //! - [`updates`], [`jobs`]: an update keeps to its parallelism and its pause, and a job to its counts;
 //! - [`homes`]: a slot that is bound to its data gets its tasks on the node of the data;
+//! - [`host_ports`]: no task is given a node whose port in host mode another task has;
 //! - [`retries`]: a replacement that failed is followed by another after the restart delay;
 //! - [`leaders`]: one leader a term, and one that decides at a time; no manager forgets its vote;
 //! - [`detector`]: no node that lives and can be reached is `Down`, none is missed by too few observers, a node that is
@@ -30,6 +31,7 @@ pub mod detector;
 #[cfg(test)]
 mod fixture;
 pub mod homes;
+pub mod host_ports;
 pub mod jobs;
 pub mod leaders;
 pub mod liars;

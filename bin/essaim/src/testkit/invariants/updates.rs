@@ -60,8 +60,10 @@ fn begins(before: &State, after: &State, new: &Task, proposal: &Proposal, is_cre
     let changes_the_spec =
         |change: &Change| matches!(change, Change::UpdateService { .. } | Change::RollBackService { .. });
     let is_settled = |at: Timestamp| at + SETTLED <= proposal.at;
+    // A task that waited gets its node by its present spec, or not at all; so only a pause may have come in between.
+    let is_outdated = !is_settled(service.meta.updated_at);
     if service.job.is_some()
-        || !is_settled(service.meta.updated_at)
+        || is_creation && is_outdated
         || new.spec_version != service.spec_version
         || proposal.changes.iter().any(changes_the_spec)
     {
@@ -92,11 +94,11 @@ fn begins(before: &State, after: &State, new: &Task, proposal: &Proposal, is_cre
         .as_ref()
         .is_some_and(|update| matches!(update.state, UpdateState::Paused | UpdateState::RollbackPaused));
     if paused {
-        return Some(format!("slot {slot} of {name} is updated while its update is paused"));
+        return (!is_outdated).then(|| format!("slot {slot} of {name} is updated while its update is paused"));
     }
     new.node()?;
     let config = if backwards { &service.spec.rollback } else { &service.spec.update }.clone().unwrap_or_default();
-    let flights = in_flight(after, service, &config, proposal.at);
+    let flights = in_flight(after, service, &config, proposal.at, &is_settled);
     let is_too_many = config.parallelism > 0 && flights.len() as u64 > config.parallelism;
     is_too_many.then(|| {
         let describe = |slot: &Slot| format!("slot {slot}: {}", describe(after, service, *slot));
@@ -126,7 +128,13 @@ fn in_order<'a>(state: &'a State, service: &Service, slot: Slot) -> Vec<&'a Arc<
 }
 
 /// The slots of a service whose update has taken effect and whose new task has not run for the delay.
-fn in_flight(state: &State, service: &Service, config: &UpdateConfig, now: Timestamp) -> BTreeSet<Slot> {
+fn in_flight(
+    state: &State,
+    service: &Service,
+    config: &UpdateConfig,
+    now: Timestamp,
+    is_settled: &impl Fn(Timestamp) -> bool,
+) -> BTreeSet<Slot> {
     let slots: BTreeSet<Slot> = state.tasks_of(service.id).map(|task| task.slot).collect();
     let is_flying = |slot: &Slot| {
         let tasks = in_order(state, service, *slot);
@@ -136,12 +144,14 @@ fn in_flight(state: &State, service: &Service, config: &UpdateConfig, now: Times
         let by_order = !old.has_ended() || old.observed.state == TaskState::Shutdown;
         is_wanted(new)
             && old.desired != Desired::Remove
-            && new.node().is_some()
             && !has_settled
             && by_order
             && is_alike(state, service, new)
             && !is_alike(state, service, old)
-            && new.node().is_none_or(|node| is_sound(state, node))
+            && new.node().and_then(|node| state.node(node)).is_some_and(|node| {
+                // A node that was away a moment ago held up no other slot of a global service.
+                is_sound(state, node.id) && (matches!(slot, Slot::Number(_)) || is_settled(node.meta.updated_at))
+            })
             && old.node().is_none_or(|node| is_sound(state, node))
     };
     slots.into_iter().filter(is_flying).collect()
