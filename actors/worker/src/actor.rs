@@ -66,7 +66,7 @@ pub(crate) enum WorkerMsg {
     Obey(Arc<Orders>),
     /// The orders on disk are still valid: a manager has had the chance to replace them.
     Confirm,
-    /// Stop and remove every task, forget the orders, and reply when that is done.
+    /// Stop and remove every task, obey no orders any more, and reply when that is done.
     Clear(RpcReplyPort<()>),
     /// Stop every task, keep what its engine has of it, and reply when all have ended.
     Halt(RpcReplyPort<()>),
@@ -609,15 +609,11 @@ impl State {
         Ok(())
     }
 
-    /// Handles `Clear`: the node leaves its cluster.
+    /// Handles `Clear`: the node leaves its cluster. Its orders stay on disk until everything of the cluster is removed: a
+    /// node that loses its power before that returns as a member, and must not obey older orders.
     async fn clear(&mut self, reply: RpcReplyPort<()>) -> Result<(), ActorProcessingErr> {
         self.args.scope.record(RecordKind::Task, "all tasks are stopped and removed: the node leaves its cluster");
         self.ending = Some(Goal::Gone);
-        self.orders = Arc::default();
-        let disk = Arc::clone(&self.args.scope.env.disk);
-        if let Err(why) = crate::off_thread(disk, |disk| orders::forget(disk)).await {
-            self.args.scope.record(RecordKind::Note, format!("the orders cannot be removed from disk: {why}"));
-        }
         for task in self.tended.keys().copied().collect::<Vec<_>>() {
             self.set_goal(task, Goal::Gone);
         }

@@ -248,12 +248,6 @@ pub(crate) fn save_managers(disk: &dyn Disk, known: &KnownManagers) -> io::Resul
     write(disk, MANAGERS, [Managers { version, base: None, managers, removed: Vec::new(), lapsed: Vec::new() }])
 }
 
-/// Deletes the files of the worker, because the node left its cluster.
-pub(crate) fn forget(disk: &dyn Disk) -> io::Result<()> {
-    disk.remove(ORDERS)?;
-    disk.remove(MANAGERS)
-}
-
 fn read<T: Decode<()>>(disk: &dyn Disk, file: &str) -> io::Result<Option<T>> {
     let Some(bytes) = disk.find(file)? else { return Ok(None) };
     decode(body(file, &bytes)?).map(Some).map_err(|why| broken(file, why))

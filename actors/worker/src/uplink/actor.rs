@@ -379,8 +379,6 @@ impl State {
                 self.recalled = false;
                 self.orders = Arc::clone(&orders);
                 if self.args.link_state.leaves() {
-                    // The worker may have removed the orders from disk before these were written.
-                    crate::off_thread(Arc::clone(&self.scope.env.disk), orders::forget).await?;
                     return Ok(());
                 }
                 let sent = assignment.payloads.iter().map(|(payload, _)| *payload);

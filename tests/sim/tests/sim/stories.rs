@@ -458,13 +458,13 @@ fn a_manager_that_was_away_is_sent_a_snapshot_in_place_of_the_log_that_was_purge
             let sent = newest_snapshot(&run, 3).expect("a snapshot was sent");
             assert!(sent >= made && Some(&sent) > before.as_ref(), "{sent} is older than {made}");
             let control = run.world.running(3).expect("it runs").control().expect("a manager");
-            assert_eq!(control.last_known().objects().count(), 40);
+            assert_eq!(control.last_known().all::<ConfigSpec>().count(), 40);
             // From now on its log begins behind the snapshot.
             run.world.strike(1, Fault::PowerCut(3)).await;
             run.world.relieve(1).await;
             run.come_to_rest(Duration::from_secs(60)).await.expect("it starts from the snapshot");
             let control = run.world.running(3).expect("it runs").control().expect("a manager");
-            assert_eq!(control.last_known().objects().count(), 40);
+            assert_eq!(control.last_known().all::<ConfigSpec>().count(), 40);
         });
     });
 }
