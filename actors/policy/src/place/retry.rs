@@ -131,7 +131,13 @@ impl Board {
             }
         }
         if got_through && let Some(queue) = self.waiting.queues.get_mut(&group) {
-            queue.chance = Chance::On(BTreeSet::new(), turns.refused().clone());
+            let mut slots = turns.refused().clone();
+            if let Chance::On(_, tried) = &queue.chance {
+                // Tasks of a proposal that is under way are tried when it is committed.
+                let is_coming = |slot: &&Slot| tasks_at(&queue.tasks, **slot).any(|id| state.task(id).is_none());
+                slots.extend(tried.iter().filter(is_coming));
+            }
+            queue.chance = Chance::On(BTreeSet::new(), slots);
         }
         got_through
     }
