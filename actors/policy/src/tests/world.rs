@@ -163,6 +163,8 @@ impl World {
             let created = self.board.create_tasks(&state, now, &wanted, &mut draw, &mut |_| true);
             assert_eq!(created.len(), wanted.len(), "every wish gets a task");
             changes.extend(created);
+            // As the scheduler does: the pending tasks are looked at while the creation of others is under way.
+            changes.extend(self.board.assign_pending(&state, now, &mut |_| true).changes);
             acted |= !changes.is_empty();
             self.done(changes);
             drop(before);
