@@ -345,4 +345,41 @@ mod tests {
         let [Change::CreateTask(task)] = &created[..] else { panic!("{created:?}") };
         assert!(task.node().is_some(), "a refused proposal takes no turn");
     }
+
+    #[test]
+    fn a_task_that_is_created_without_a_turn_gets_one_later() {
+        let (mut world, web) = waiting(Mode::Global, |_| ());
+        let waits: Vec<_> = world.state.tasks_of(web).filter(|task| task.node().is_none()).take(2).cloned().collect();
+        world.done(waits.iter().map(|task| Change::SetDesired { id: task.id, desired: Desired::Remove }).collect());
+        grow(&mut world);
+        let (state, now) = (world.state.clone(), world.now());
+        let wanted: Vec<_> = waits
+            .iter()
+            .map(|task| crate::Wanted {
+                service: web,
+                spec_version: task.spec_version,
+                slot: task.slot,
+                desired: Desired::Ready,
+                restarts: 0,
+            })
+            .collect();
+        let mut drawn = 1_000;
+        let mut draw = || {
+            drawn += 1;
+            drawn
+        };
+        let mut changes = world.board.create_tasks(&state, now, &wanted, &mut draw, &mut |_| true);
+        let has_none = |change: &&Change| match change {
+            Change::CreateTask(task) => matches!(&task.assigned, Assigned::Pending { reason } if reason == NO_TURN),
+            _ => false,
+        };
+        assert_eq!(changes.iter().filter(has_none).count(), 1, "{changes:?}");
+        // The pending tasks are looked at while the creation is under way.
+        changes.extend(world.board.assign_pending(&state, now, &mut |_| true).changes);
+        world.done(changes);
+        play(&mut world, web, 60);
+        world.live(SECOND);
+        assert_eq!((world.running(web), world.reasons(web)), (4, Vec::<String>::new()));
+        assert_eq!(status(&world, web).state, UpdateState::Completed);
+    }
 }
