@@ -2,7 +2,7 @@
 //!
 //! All objects of a stack carry the label `com.docker.stack.namespace` and are named `STACK_NAME`; services also carry
 //! their image as the file names it. A service is found by its name in the file on each of its networks. References to
-//! secrets and configs need ids, which the caller looks up: [`service`] takes them as a function.
+//! secrets and configs need ids, which the caller looks up: [`Application::service_spec`] takes them as a function.
 
 use essaim_docker::Labels;
 use essaim_docker::config::ConfigSpec;
