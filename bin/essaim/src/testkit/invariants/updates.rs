@@ -139,7 +139,8 @@ fn in_flight(
     let is_flying = |slot: &Slot| {
         let tasks = in_order(state, service, *slot);
         let Some((new, older)) = tasks.split_last() else { return false };
-        let Some(old) = older.last() else { return false };
+        // One that never had a node was replaced without an interruption.
+        let Some((old, node_of_old)) = older.iter().rev().find_map(|it| Some((it, it.node()?))) else { return false };
         let has_settled = new.is_running() && new.began_at.is_some_and(|began| began + config.delay <= now);
         let by_order = !old.has_ended() || old.observed.state == TaskState::Shutdown;
         is_wanted(new)
@@ -152,7 +153,7 @@ fn in_flight(
                 // A node that was away a moment ago held up no other slot of a global service.
                 is_sound(state, node.id) && (matches!(slot, Slot::Number(_)) || is_settled(node.meta.updated_at))
             })
-            && old.node().is_none_or(|node| is_sound(state, node))
+            && is_sound(state, node_of_old)
     };
     slots.into_iter().filter(is_flying).collect()
 }
@@ -200,10 +201,16 @@ mod tests {
 
     /// A state with three running tasks of the first spec of a service, and another spec in force.
     fn world() -> State {
+        world_after(|_| ())
+    }
+
+    /// The same, with something that happens before the service is updated.
+    fn world_after(happens: impl FnOnce(&mut State)) -> State {
         let mut spec = service("web", 3);
         spec.update = Some(UpdateConfig { parallelism: 1, ..UpdateConfig::default() });
         let running = [(1, 1), (2, 2), (3, 3)].map(|(number, slot)| task(number, slot, TaskState::Running));
         let mut state = fixture::world(spec.clone(), &running);
+        happens(&mut state);
         let expect = state.service(SERVICE).expect("it is there").meta.version;
         spec.task.force_update += 1;
         let update = Change::UpdateService { id: SERVICE, expect, spec: Some(Box::new(spec)) };
@@ -226,6 +233,23 @@ mod tests {
         assert_eq!(begin(&mut state, 11, 1), [""; 0]);
         let wrong = begin(&mut state, 12, 2);
         assert!(wrong.len() == 1 && wrong[0].contains("2 slots in flight, and 1 are allowed"), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_slot_whose_task_failed_is_filled_beside_others_also_if_a_task_waited_in_it_meanwhile() {
+        let mut state = world_after(|state| {
+            let at = Timestamp::from_micros(15);
+            let failed = task(2, 2, TaskState::Failed);
+            let node = failed.node().expect("it has one");
+            let waits =
+                Task { assigned: Assigned::Pending { reason: "no room".into() }, ..task(21, 2, TaskState::New) };
+            let id = waits.id;
+            apply(state, at, vec![Change::Observe { node, reports: vec![(failed.id, failed.observed)] }]);
+            apply(state, at, vec![Change::CreateTask(Box::new(waits))]);
+            apply(state, at, vec![Change::SetDesired { id, desired: Desired::Shutdown }]);
+        });
+        assert_eq!(begin(&mut state, 22, 2), [""; 0]);
+        assert_eq!(begin(&mut state, 11, 1), [""; 0], "one slot is interrupted");
     }
 
     /// A global service with running tasks of its first spec on two nodes, and another spec in force, under which a task
