@@ -46,7 +46,8 @@ fn a_command_tells_with_its_exit_code_how_it_ended() {
     // The cause is told while it waits and in the end.
     let failing = "service create --timeout 3s --restart-delay 100ms --name failing false";
     check(daemon, failing, 3, "the last on n1: task: non-zero exit (1)\n");
-    check(daemon, "service update --env-add A=1 failing", 5, "\nfailures: 1 on n1: task: non-zero exit (1)\n");
+    // How often depends on the tasks of the former spec, which fail too.
+    check(daemon, "service update --env-add A=1 failing", 5, " on n1: task: non-zero exit (1)\n");
     check(daemon, "service create --name never --constraint node.labels.disk==tape sleep 1", 4, "no suitable node");
     check(daemon, "service update --update-monitor 1s --image false web", 5, "update paused");
     check(daemon, "service update --update-failure-action rollback --image true slow", 5, "rolled back");
